@@ -1,0 +1,128 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Records: what we own, what was asked for and what was assigned. Never what is: that is read from the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _paths
+from .._errors import IsolationError
+from .._version import VERSION
+from .files import read_text, remove_empty_directories, remove_file, write_atomic
+
+FORMAT = 1
+
+
+class RecordError(IsolationError):
+    """A record can't be used."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down of one resource.
+
+    `layer` is a layer's folder (`bridge`, `portmap`, `cgroup`, `rootfs`, `service`) or `id_range`. `spec` is what
+    was asked for in canonical form, `assigned` what was chosen once and is kept from then on.
+    """
+
+    layer: str
+    name: str
+    project: str
+    spec: t.Mapping[str, t.Any] = field(default_factory=dict)
+    assigned: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The record's file. A name that is a path is joined with dots, which names can't contain."""
+        return os.path.join(_paths.ETC, self.layer, self.name.replace("/", ".") + ".json")
+
+    def text(self) -> str:
+        """The record's file content."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "project": self.project,
+            "spec": self.spec,
+            "assigned": self.assigned,
+        }
+        return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def _parse(layer: str, path: str, text: str) -> Record:
+    try:
+        document = json.loads(text)
+        found = int(document["format"])
+        if found > FORMAT:
+            raise RecordError(
+                f"{path}: written by a newer version of daemonless.isolation (format {found}, version"
+                f" {document.get('version', 'unknown')}); this one reads format {FORMAT}: upgrade the collection"
+            )
+        return Record(layer, document["name"], document["project"], document["spec"], document["assigned"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a record ({error}): restore or remove the file, then run again") from error
+
+
+def load_records(layer: str) -> dict[str, Record]:
+    """All records of a layer by name; none if the host has none.
+
+    :raises RecordError: a file is damaged, or newer than this version.
+    """
+    folder = os.path.join(_paths.ETC, layer)
+    try:
+        entries = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    records = {}
+    for entry in entries:
+        if not entry.endswith(".json") or entry.startswith("."):
+            continue
+        path = os.path.join(folder, entry)
+        text = read_text(path)
+        if text is not None:
+            record = _parse(layer, path, text)
+            records[record.name] = record
+    return records
+
+
+def check_project(layer: str, name: str, project: str, record: Record | None) -> None:
+    """Refuse what belongs to another project.
+
+    :raises RecordError: the record's project is not `project`.
+    """
+    if record is not None and record.project != project:
+        raise RecordError(
+            f"{layer} {name} belongs to project {record.project!r}, not {project!r}:"
+            " choose another name, or set project"
+        )
+
+
+@dataclass(frozen=True)
+class SaveRecord:
+    """Step: write a record."""
+
+    record: Record
+
+    def run(self) -> None:
+        """Write it atomically."""
+        write_atomic(self.record.path, self.record.text(), 0o600)
+
+
+@dataclass(frozen=True)
+class DropRecord:
+    """Step: remove a record, and the folders that it leaves empty."""
+
+    record: Record
+
+    def run(self) -> None:
+        """Remove it."""
+        remove_file(self.record.path)
+        with contextlib.suppress(FileNotFoundError):
+            remove_empty_directories(os.path.dirname(self.record.path), _paths.ETC)

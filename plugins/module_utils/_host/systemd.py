@@ -1,0 +1,82 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""systemd, by unit files and systemctl(1)."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import dataclass
+
+from .. import _paths
+from .files import read_text
+from .process import run
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
+
+
+def booted() -> bool:
+    """Whether systemd is the host's init (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def escape(text: str) -> str:
+    """`text` as a part of a unit name: `-` and other bytes become `\\xNN`, `/` becomes `-` (systemd.unit(5), systemd-escape(1))."""
+    parts = []
+    for index, byte in enumerate(text.encode()):
+        char = chr(byte)
+        if char == "/":
+            parts.append("-")
+        elif char in _PLAIN and not (char == "." and index == 0):
+            parts.append(char)
+        else:
+            parts.append(f"\\x{byte:02x}")
+    return "".join(parts)
+
+
+def unit_file(unit: str) -> str:
+    """The path of one of our unit files."""
+    return os.path.join(_paths.UNITS, unit)
+
+
+def is_ours(unit: str) -> bool:
+    """Whether a unit file is there and carries our marker."""
+    text = read_text(unit_file(unit))
+    return text is not None and _paths.MARKER in text
+
+
+def show(units: t.Sequence[str], properties: t.Sequence[str]) -> dict[str, dict[str, str]]:
+    """Properties of units by unit, as the running systemd has them; an unknown unit has `LoadState=not-found`.
+
+    :raises ToolError: systemctl failed.
+    """
+    if not units:
+        return {}
+    wanted = ["Id", *properties]
+    done = run(["systemctl", "show", "--no-pager", f"--property={','.join(wanted)}", "--", *units])
+    blocks = done.stdout.split("\n\n")
+    answers = {}
+    for unit, block in zip(units, blocks):
+        answers[unit] = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    return answers
+
+
+@dataclass(frozen=True)
+class Systemctl:
+    """Step: `systemctl VERB [OPTION…] [UNIT…]`."""
+
+    verb: str
+    units: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Call systemctl.
+
+        :raises ToolError: systemd refused; the message has its answer.
+        """
+        run(["systemctl", *self.options, self.verb, "--", *self.units] if self.units else ["systemctl", self.verb])
+
+
+DAEMON_RELOAD = Systemctl("daemon-reload")

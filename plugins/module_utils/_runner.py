@@ -1,0 +1,303 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one runner: every module is a layer that this drives from options to result.
+
+Read, desired, plan, apply, report, in this order. It alone knows of aggregates, the host's lock, check mode,
+diffs and failures; a layer never hears of them.
+"""
+
+from __future__ import annotations
+
+import abc
+import traceback
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ._errors import InvalidOption, IsolationError
+from ._host.files import host_lock
+from ._host.interpreter import ensure_libraries
+from ._names import check_name
+from ._plan import Change, Plan, Step, TaskPlan
+
+DIFF_LINES = 100
+"""Lines of a diff that are shown for one element; the rest is counted."""
+
+SpecT = t.TypeVar("SpecT")
+WorldT = t.TypeVar("WorldT")
+
+Options = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one task asks for, beside its elements."""
+
+    project: str
+    expect: Options = field(default_factory=dict)
+
+
+class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
+    """One kernel layer: validate, observe, plan. The steps of its plans know how to apply themselves.
+
+    `kind` is the module's singular noun and the key of its result; `options` the argument spec of one element,
+    `name` among them (defaults allowed, `required` said by `rules`); `beside` options that stand beside `aggregate` only; `expects` the kinds of promise that `expect` may hold;
+    `libraries` the Python modules that its steps import.
+    """
+
+    kind: t.ClassVar[str]
+    options: t.ClassVar[dict[str, t.Any]]
+    beside: t.ClassVar[dict[str, t.Any]] = {}
+    expects: t.ClassVar[tuple[str, ...]] = ()
+    libraries: t.ClassVar[tuple[str, ...]] = ()
+    rules: t.ClassVar[dict[str, t.Any]] = {}
+    """Rules of an element's argument spec: mutually_exclusive, required_if and the like."""
+
+    @abc.abstractmethod
+    def parse(self, options: Options, request: Request) -> SpecT:
+        """One element's options as a canonical value. Pure.
+
+        :raises InvalidOption: an option can't be meant; the message names it.
+        """
+
+    @abc.abstractmethod
+    def observe(self, specs: t.Sequence[SpecT], request: Request) -> WorldT:
+        """What the kernel and the records have. Reads only, with the standard library and the host's tools."""
+
+    @abc.abstractmethod
+    def plan(self, specs: t.Sequence[SpecT], world: WorldT, request: Request) -> TaskPlan:
+        """What brings the world to the specs. Pure; one plan per spec, in their order.
+
+        :raises IsolationError: something that was asked for can't be; nothing has been changed.
+        """
+
+    def settled(self, spec: SpecT) -> SpecT:
+        """What a spec asks for once it is applied (`restarted` has become `started`)."""
+        return spec
+
+
+@dataclass
+class _Outcome:
+    """One element on its way through the runner."""
+
+    name: str
+    plan: Plan
+    error: str | None = None
+    trace: str | None = None
+    result: Options = field(default_factory=dict)
+
+
+def _argument_spec(layer: Layer[t.Any, t.Any]) -> dict[str, t.Any]:
+    spec: dict[str, t.Any] = {option: dict(rule) for option, rule in layer.options.items()}
+    spec.update(layer.beside)
+    spec.update(
+        aggregate={"type": "list", "elements": "dict"},
+        project={"type": "str", "default": "default"},
+        on_error={"type": "str", "choices": ["continue", "stop"], "default": "continue"},
+        lock_timeout={"type": "int", "default": 300},
+    )
+    if layer.expects:
+        spec["expect"] = {
+            "type": "dict",
+            "default": {},
+            "options": {kind: {"type": "list", "elements": "dict", "default": []} for kind in layer.expects},
+        }
+    return spec
+
+
+def _check_rules(layer: Layer[t.Any, t.Any], element: Options) -> None:
+    """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given."""
+    validator = ArgumentSpecValidator(layer.options, **layer.rules)
+    given = {option: value for option, value in element.items() if value is not None}
+    messages = validator.validate(given).error_messages
+    if messages:
+        raise InvalidOption(f"{element.get('name')}: {'; '.join(messages)}")
+
+
+def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str, t.Any]]:
+    """The elements of a task: an element's own value, else the value beside `aggregate`, else the default.
+
+    :raises InvalidOption: an element has an unknown option, a value of the wrong type, or a name that another has.
+    """
+    beside = {option: params.get(option) for option in layer.options}
+    if params.get("aggregate") is None:
+        _check_rules(layer, beside)
+        return [beside]
+    bare: dict[str, t.Any] = {
+        option: {key: value for key, value in rule.items() if key not in ("default", "required")}
+        for option, rule in layer.options.items()
+    }
+    validator = ArgumentSpecValidator(bare)
+    elements = []
+    for index, element in enumerate(params["aggregate"]):
+        checked = validator.validate(element)
+        if checked.error_messages:
+            label = element.get("name") or f"number {index + 1}"
+            raise InvalidOption(f"aggregate element {label}: {'; '.join(checked.error_messages)}")
+        given = checked.validated_parameters
+        merged = {key: beside[key] if given.get(key) is None else given[key] for key in layer.options}
+        merged["name"] = given.get("name")
+        _check_rules(layer, merged)
+        elements.append(merged)
+    names = [element["name"] for element in elements]
+    for name in names:
+        if not name:
+            raise InvalidOption("aggregate: every element needs a name")
+        if names.count(name) > 1:
+            raise InvalidOption(f"aggregate: {name} is given more than once")
+    return elements
+
+
+def _show(value: t.Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_show(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_show(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _lines(changes: t.Sequence[Change], side: str) -> str:
+    shown = [
+        f"{change.key}: {_show(getattr(change, side))}" for change in changes[:DIFF_LINES] if getattr(change, side) is not None
+    ]
+    if len(changes) > DIFF_LINES and side == "after":
+        shown.append(f"… and {len(changes) - DIFF_LINES} more")
+    return "".join(line + "\n" for line in shown)
+
+
+def make_diff(kind: str, plan: Plan) -> dict[str, str]:
+    """The diff of one element, in the form that Ansible's callbacks show: a line for each option or mapping."""
+    return {
+        "before_header": f"{kind} {plan.name}",
+        "after_header": f"{kind} {plan.name}",
+        "before": _lines(plan.changes, "before"),
+        "after": _lines(plan.changes, "after"),
+    }
+
+
+def _take(outcome: _Outcome, steps: t.Iterable[Step]) -> None:
+    if outcome.error is not None:
+        return
+    for step in steps:
+        error = _attempt(step)
+        if error is not None:
+            outcome.error, outcome.trace = error, traceback.format_exc()
+            return
+
+
+def _attempt(step: Step) -> str | None:
+    try:
+        step.run()
+    except IsolationError as error:
+        return str(error)
+    except OSError as error:
+        return f"{type(step).__name__}: {error}"
+    return None
+
+
+def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
+    """Take the steps of a task, phase by phase. A failed element does not stop the others, unless told so."""
+    outcomes = [_Outcome(element.name, element) for element in plan.elements]
+
+    def phase(pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
+        for outcome in outcomes:
+            if on_error == "stop" and any(other.error for other in outcomes):
+                if outcome.error is None and outcome.plan.changed:
+                    outcome.error = "not carried out: an element before it failed, and on_error is stop"
+                continue
+            _take(outcome, pick(outcome.plan))
+
+    phase(lambda element: element.prepare)
+    for step in plan.shared:
+        error = _attempt(step)
+        if error is not None:
+            for outcome in outcomes:
+                if outcome.plan.changed and outcome.error is None:
+                    outcome.error, outcome.trace = error, traceback.format_exc()
+            return outcomes
+    phase(lambda element: element.steps)
+    phase(lambda element: element.finish)
+    return outcomes
+
+
+def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Request, outcomes: list[_Outcome]) -> None:
+    """Look again: what applied steps have left different is a failure, and results are what is, not what was meant."""
+    specs = [layer.settled(spec) for spec in specs]
+    again = layer.plan(specs, layer.observe(specs, request), request)
+    for outcome, plan in zip(outcomes, again.elements):
+        outcome.result = plan.result
+        if outcome.error is None and plan.changed:
+            differences = "; ".join(f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes)
+            outcome.error = f"{layer.kind} {plan.name}: applied, but the host still differs: {differences}"
+
+
+def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
+    results = []
+    for outcome in outcomes:
+        entry: dict[str, t.Any] = {
+            "name": outcome.name,
+            "changed": outcome.plan.changed,
+            "failed": outcome.error is not None,
+            layer.kind: dict(outcome.result),
+        }
+        if outcome.error is not None:
+            entry["msg"] = outcome.error
+        if outcome.plan.predicted:
+            entry["predicted"] = True
+        results.append(entry)
+    answer: dict[str, t.Any] = {
+        "changed": any(entry["changed"] for entry in results),
+        "results": results,
+        "diff": [make_diff(layer.kind, element) for element in plan.elements if element.changed],
+    }
+    if module.params.get("aggregate") is None:
+        answer[layer.kind] = results[0][layer.kind]
+    failures = [outcome for outcome in outcomes if outcome.error is not None]
+    if failures:
+        answer["msg"] = "; ".join(f"{layer.kind} {outcome.name}: {outcome.error}" for outcome in failures)
+        answer["exception"] = next((outcome.trace for outcome in failures if outcome.trace), None)
+        module.fail_json(**answer)
+    module.exit_json(**answer)
+
+
+def _run(module: AnsibleModule, layer: Layer[t.Any, t.Any]) -> None:
+    params = module.params
+    request = Request(check_name(params["project"], "project"), params.get("expect") or {})
+    elements = merge_elements(layer, params)
+    extra = {option: params[option] for option in layer.beside}
+    specs = [layer.parse({**element, **extra}, request) for element in elements]
+
+    plan = layer.plan(specs, layer.observe(specs, request), request)
+    outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
+
+    if not module.check_mode and any(element.changed for element in plan.elements):
+        ensure_libraries(layer.libraries)
+        with host_lock(params["lock_timeout"]):
+            plan = layer.plan(specs, layer.observe(specs, request), request)
+            outcomes = _apply(plan, params["on_error"])
+            _confirm(layer, specs, request, outcomes)
+
+    for element in plan.elements:
+        for warning in element.warnings:
+            module.warn(warning)
+    _report(module, layer, plan, outcomes)
+
+
+def run_module(layer: Layer[t.Any, t.Any]) -> None:
+    """Be the module of a layer: read the options, drive the layer, end the process with the result."""
+    module = AnsibleModule(
+        argument_spec=_argument_spec(layer),
+        mutually_exclusive=[("name", "aggregate")],
+        required_one_of=[("name", "aggregate")],
+        supports_check_mode=True,
+    )
+    try:
+        _run(module, layer)
+    except (IsolationError, OSError) as error:
+        module.fail_json(msg=f"{layer.kind}: {error}", exception=traceback.format_exc())
