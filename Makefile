@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) daemonless.isolation contributors
+
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine demo demo-down clean
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+top := $(CURDIR)
+bin := $(top)/.venv/bin
+export ANSIBLE_COLLECTIONS_PATH := $(top)/.build/collections
+export DEMO_PORT ?= 8080
+# Arguments for pytest or molecule, as in: make test-unit ARGS="-k portmap"
+ARGS ?=
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
+
+setup: ## virtual environment with everything for development and tests
+	@tests/tools/setup dev
+
+setup-controller: ## virtual environment with ansible-core alone, as the demo needs it
+	@tests/tools/setup controller
+
+lint: setup ## static checks: ruff, mypy, yamllint, ansible-lint, shellcheck, ansible-test sanity
+	@tests/tools/lint $(ARGS)
+
+format: setup ## format the Python files
+	@$(bin)/ruff format . && $(bin)/ruff check --fix --quiet .
+
+test: setup ## everything: lint, machine, unit, integration (root; under 25 minutes)
+	@tests/tools/all
+
+test-unit: setup ## planners and specs; any user, nothing needed
+	@$(bin)/pytest -n 2 tests/unit $(ARGS)
+
+test-integration: setup ## modules on this kernel, in namespaces of their own (root)
+	@$(bin)/pytest tests/integration $(ARGS)
+
+test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (root for its first image)
+	@tests/machine/molecule test $(ARGS)
+
+demo: setup-controller ## run an isolated web service on this machine, published on DEMO_PORT (root)
+	@demo/up
+
+demo-down: setup-controller ## take the demo back (root)
+	@demo/down
+
+clean: ## remove what setup and the tests made in the checkout
+	rm -rf .ansible .build .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv
