@@ -1,0 +1,109 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Print what modules may change on this host, as JSON: lists of lines by kind. Arguments are the folders to read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import typing as t
+
+IMAGES = "/var/lib/isolation/images"
+SYSCTLS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all", "net/ipv6/conf/all", "net/ipv4/conf/default")
+
+
+def command(*argv: str) -> list[str]:
+    """The lines that a tool prints; none if it is not installed."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return done.stdout.splitlines()
+
+
+def entries(tool: tuple[str, ...], volatile: tuple[str, ...]) -> list[str]:
+    """Objects that iproute2 lists, one line each, without what changes by itself."""
+    found = json.loads("".join(command(*tool)) or "[]")
+    return [json.dumps({key: value for key, value in item.items() if key not in volatile}, sort_keys=True) for item in found]
+
+
+def describe(path: str) -> str:
+    """One line for a file: kind, mode, owner and a digest of the content."""
+    stat = os.lstat(path)
+    content = ""
+    if os.path.islink(path):
+        content = os.readlink(path)
+    elif os.path.isfile(path):
+        with open(path, "rb") as stream:
+            content = hashlib.sha256(stream.read()).hexdigest()
+    return f"{path} {stat.st_mode:o} {stat.st_uid}:{stat.st_gid} {content}"
+
+
+def files(folders: t.Sequence[str]) -> list[str]:
+    """A line for each file below the folders; the cache of images only by its entries."""
+    lines = set()
+    for folder in folders:
+        for top, names, leaves in os.walk(folder):
+            if os.path.dirname(top) == IMAGES:
+                names.clear()
+            lines.update(describe(os.path.join(top, name)) for name in [*names, *leaves])
+    return sorted(lines)
+
+
+def mounts() -> list[str]:
+    """Mount point, type, source and options, without the numbers."""
+    lines = []
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        for line in stream:
+            fields, _, rest = line.rstrip("\n").partition(" - ")
+            parts = fields.split()
+            lines.append(f"{parts[4]} {parts[5]} {rest}")
+    return sorted(lines)
+
+
+def cgroups() -> list[str]:
+    """The directories of every cgroup hierarchy."""
+    return sorted({top for top, _names, _files in os.walk("/sys/fs/cgroup")})
+
+
+def sysctls() -> list[str]:
+    """The values of network settings that hold for more than one link."""
+    lines = []
+    for name in SYSCTLS:
+        path = os.path.join("/proc/sys", name)
+        for file in [path] if os.path.isfile(path) else [os.path.join(path, entry) for entry in sorted(os.listdir(path))]:
+            try:
+                with open(file, encoding="utf-8") as stream:
+                    lines.append(f"{file} {stream.read().strip()}")
+            except OSError:
+                continue
+    return lines
+
+
+def main() -> None:
+    """Print the snapshot."""
+    link = ("ip", "-j", "-d", "link", "show")
+    address = ("ip", "-j", "address", "show")
+    snapshot = {
+        "links": entries(link, ("stats64", "operstate", "flags", "ifindex", "link_index", "inet6_addr_gen_mode", "linkinfo")),
+        "addresses": entries(address, ("operstate", "flags", "ifindex", "link_index")),
+        "routes": command("ip", "route", "show", "table", "all"),
+        "routes6": sorted(line.split(" expires ")[0] for line in command("ip", "-6", "route", "show", "table", "all")),
+        "rules": command("ip", "rule") + command("ip", "-6", "rule"),
+        "nft": command("nft", "-s", "list", "ruleset"),
+        "mounts": mounts(),
+        "netns": command("ip", "netns", "list"),
+        "cgroups": cgroups(),
+        "sysctls": sysctls(),
+        "files": files(sys.argv[1:]),
+    }
+    json.dump(snapshot, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
