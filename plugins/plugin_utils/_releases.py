@@ -1,0 +1,280 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From what the inventory declares to what each layer of a host is asked for. Pure; it runs on the controller.
+
+Note: this is private to the collection, and may change at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+Data = t.Dict[str, t.Any]
+
+RELEASE_FORMAT = 1
+"""Changes only if the same declaration must give another release: a new format replaces every instance everywhere."""
+
+RELEASE_LENGTH = 7
+
+LIVE = frozenset(
+    {
+        "name",
+        "resources",
+        "ports",
+        "service_address",
+        "health",
+        "gate",
+        "restart",
+        "runtime_policy",
+        "stop_timeout",
+    }
+)
+"""What a service may declare that is no part of its release, since it changes without a new instance."""
+
+ROOTFS_KEYS = ("source", "mode", "size", "files")
+
+SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
+"""What a service declares that is not an option of namespaced_service, or is filled in from the release."""
+
+
+class PlanError(Exception):
+    """The inventory's data can't be meant; nothing has been changed on any host."""
+
+
+def canonical(value: t.Any) -> str:
+    """One text for equal data, whatever the order of its keys (RFC 8259, no white space, keys sorted)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def release(service: Data) -> str:
+    """The release of a declared service: seven hexadecimal digits.
+
+    They depend on what was declared and can't change in a running instance, on nothing else: no default, no limit,
+    no port. So they are the same on every host, in check mode, and after an upgrade of the collection.
+    """
+    declared = {key: value for key, value in service.items() if key not in LIVE and value is not None}
+    text = canonical({"release_format": RELEASE_FORMAT, "service": service["name"], "declared": declared})
+    return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_LENGTH]
+
+
+def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
+    """The services of several variables, in the order of the variables' names.
+
+    :raises PlanError: a service has no name, no command, or its name is declared twice.
+    """
+    seen: dict[str, str] = {}
+    merged = []
+    for variable in sorted(lists):
+        for service in lists[variable]:
+            name = service.get("name")
+            if not name:
+                raise PlanError(f"{variable}: a service has no name")
+            if name in seen:
+                raise PlanError(f"service {name} is declared twice: in {seen[name]} and in {variable}")
+            for required in ("rootfs", "command"):
+                if not service.get(required):
+                    raise PlanError(f"service {name} ({variable}): {required} is missing")
+            if service.get("strategy", "recreate") != "recreate":
+                raise PlanError(f"service {name}: strategy {service['strategy']!r} is not known: this version has recreate")
+            seen[name] = variable
+            merged.append(service)
+    return merged
+
+
+def _host_ports(mapping: Data) -> range:
+    first, _, last = str(mapping["host_port"]).partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def check_ports(services: t.Sequence[Data]) -> None:
+    """Refuse two services that publish one host port.
+
+    :raises PlanError: it names both services and the port.
+    """
+    taken: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for service in services:
+        for mapping in service.get("ports") or []:
+            address = str(mapping.get("host_address") or "")
+            try:
+                ports = _host_ports(mapping)
+            except (KeyError, ValueError) as error:
+                raise PlanError(f"service {service['name']}: ports: {mapping!r} needs a host_port, a number or a range") from error
+            for port in ports:
+                others = taken.setdefault((mapping.get("protocol", "tcp"), port), [])
+                for owner, other in others:
+                    if owner != service["name"] and (not address or not other or address == other):
+                        protocol = mapping.get("protocol", "tcp")
+                        raise PlanError(f"host port {port}/{protocol} is published by two services: {owner} and {service['name']}")
+                others.append((service["name"], address))
+
+
+def _instances(info: Data, project: str, service: str) -> list[Data]:
+    return [
+        entry for entry in info.get("services", []) if entry.get("project") == project and entry.get("service") == service
+    ]
+
+
+def _split(service: Data, info: Data, project: str, rollout: Data) -> tuple[Data, list[Data]]:
+    """A service's new instance, by layer, and its instances that are no longer kept."""
+    digest = release(service)
+    instance = f"{service['name']}-{digest}"
+    others = [entry for entry in _instances(info, project, service["name"]) if entry["name"] != instance]
+    running = [entry for entry in others if entry.get("state") == "started"]
+    others.sort(key=lambda entry: (entry.get("state") == "started", entry.get("updated") or 0), reverse=True)
+    options = {key: value for key, value in service.items() if key not in SERVICE_ONLY}
+    options.update(
+        name=instance,
+        service=service["name"],
+        rootfs=instance,
+        slice=f"{service['name']}/{digest}",
+        gate={"min_healthy_time": rollout["min_healthy_time"], "deadline": rollout["healthy_deadline"]},
+        state="started",
+    )
+    if running:
+        options["replaces"] = running[0]["name"]
+    new = {
+        "slice": {"name": options["slice"], **(service.get("resources") or {})},
+        "rootfs": {
+            "name": instance,
+            "service": service["name"],
+            **{key: service["rootfs"][key] for key in ROOTFS_KEYS if service["rootfs"].get(key) is not None},
+        },
+        "service": options,
+    }
+    return new, others[max(0, int(rollout["keep_releases"]) - 1) :]
+
+
+def _orphans(services: t.Sequence[Data], info: Data, project: str, limit: int) -> list[Data]:
+    """Instances of services that the inventory no longer names.
+
+    :raises PlanError: there are more than `limit` such services, as when a typo has emptied a list.
+    """
+    declared = {service["name"] for service in services}
+    found = [
+        entry for entry in info.get("services", []) if entry.get("project") == project and entry.get("service") not in declared
+    ]
+    names = sorted({entry["service"] for entry in found})
+    if len(names) > limit:
+        raise PlanError(
+            f"isolation_prune would remove {len(names)} services ({', '.join(names)}), more than isolation_prune_max"
+            f" ({limit}): if that is meant, raise it"
+        )
+    return found
+
+
+def _removal(entries: t.Sequence[Data]) -> Data:
+    """What removes instances, by layer."""
+    return {
+        "services": [{"name": entry["name"], "state": "absent"} for entry in entries],
+        "rootfs": [{"name": entry["rootfs"], "state": "absent"} for entry in entries if not str(entry["rootfs"]).startswith("/")],
+        "slices": [{"name": entry["slice"], "state": "absent"} for entry in entries if entry.get("slice")],
+    }
+
+
+def host_plan(info: Data, declared: Data) -> Data:
+    """What every layer of one host is asked for: `info` is host_info's answer, `declared` the inventory's data.
+
+    The answer has `bridges`, `slices`, `rootfs`, `services`, `portmaps` (targets by instance), `remove` (by layer), and
+    `fresh`: whether a release or a published port is new to this host, so that a check beforehand is worth its time.
+
+    :raises PlanError: the data contradicts itself.
+    """
+    project = declared["project"]
+    services = merge_services(declared["services"])
+    check_ports(services)
+    removed = _orphans(services, info, project, int(declared["prune_max"])) if declared["prune"] else []
+    gone = sorted({entry["service"] for entry in removed})
+    only = declared["only"]
+    unknown = sorted(set(only) - {service["name"] for service in services})
+    if unknown:
+        raise PlanError(f"isolation_only names services that are not declared: {', '.join(unknown)}")
+    if only:
+        services = [service for service in services if service["name"] in only]
+        removed, gone = [], []
+    plan: Data = {"bridges": list(declared["bridges"]), "slices": [], "rootfs": [], "services": [], "portmaps": []}
+    published = {entry["name"] for entry in info.get("portmaps", [])}
+    known = {entry["name"] for entry in info.get("services", [])}
+    for service in services:
+        new, old = _split(service, info, project, declared["rollout"])
+        removed.extend(old)
+        plan["slices"].append(new["slice"])
+        plan["rootfs"].append(new["rootfs"])
+        plan["services"].append(new["service"])
+        ports, address = service.get("ports") or [], service.get("service_address")
+        if ports or address:
+            plan["portmaps"].append(
+                {"name": service["name"], "instance": new["service"]["name"], "ports": ports, "service_address": address}
+            )
+        elif service["name"] in published:
+            plan["portmaps"].append({"name": service["name"], "state": "absent"})
+    plan["portmaps"].extend({"name": name, "state": "absent"} for name in gone if name in published)
+    plan["remove"] = _removal(removed)
+    plan["fresh"] = any(entry["name"] not in known for entry in plan["services"]) or any(
+        entry["name"] not in published for entry in plan["portmaps"]
+    )
+    return plan
+
+
+def removal(info: Data) -> Data:
+    """What takes back all that host_info told of, by layer: the elements of each module, innermost slices first."""
+    kinds = ("portmaps", "services", "rootfs", "slices", "bridges")
+    names = {kind: sorted((entry["name"] for entry in info.get(kind, [])), key=lambda name: (-name.count("/"), name)) for kind in kinds}
+    return {kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}
+
+
+def _family(address: str) -> str:
+    return "ipv6" if ":" in address else "ipv4"
+
+
+def _targets(entry: Data, addresses: t.Mapping[str, t.Any]) -> list[Data]:
+    """The mappings of one service with the address of its instance filled in, one for each family that fits."""
+    mappings = []
+    for port in entry["ports"]:
+        families = [_family(port["host_address"])] if port.get("host_address") else ["ipv4", "ipv6"]
+        found = [addresses[family] for family in families if addresses.get(family)]
+        if not found:
+            raise PlanError(
+                f"service {entry['name']}: port {port['host_port']} can't be published:"
+                f" instance {entry['instance']} has no {' or '.join(families)} address"
+            )
+        mappings.extend({**port, "port": port.get("port", port["host_port"]), "address": address} for address in found)
+    return mappings
+
+
+def portmaps(plan: Data, results: t.Sequence[Data]) -> list[Data]:
+    """nat_portmap's elements: the plan's, with the addresses that namespaced_service has told.
+
+    :raises PlanError: an instance has no address of the family that a port needs.
+    """
+    instances = {result["name"]: result.get("service") or {} for result in results}
+    elements = []
+    for entry in plan["portmaps"]:
+        if entry.get("state") == "absent":
+            elements.append(dict(entry))
+            continue
+        networks = instances.get(entry["instance"], {}).get("addresses") or []
+        addresses = dict(networks[0]) if networks else {}
+        element: Data = {"name": entry["name"], "mappings": _targets(entry, addresses)}
+        if entry["service_address"]:
+            to = addresses.get(_family(entry["service_address"]))
+            if not to:
+                raise PlanError(f"service {entry['name']}: service_address {entry['service_address']}: no address of its family")
+            element["service_addresses"] = [{"address": entry["service_address"], "to": to}]
+        elements.append(element)
+    return elements
+
+
+def drift(results: t.Mapping[str, t.Any]) -> list[str]:
+    """One line for each difference that check mode found, by layer: `bridge iso0: mtu: 1500 → 1400`."""
+    lines = []
+    for layer, result in results.items():
+        for diff in (result or {}).get("diff") or []:
+            before = dict(line.split(": ", 1) for line in diff.get("before", "").splitlines() if ": " in line)
+            after = dict(line.split(": ", 1) for line in diff.get("after", "").splitlines() if ": " in line)
+            for key in [*after, *[key for key in before if key not in after]]:
+                lines.append(f"{diff.get('after_header', layer)}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}")
+    return lines
