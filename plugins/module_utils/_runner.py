@@ -16,7 +16,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
+from ansible.module_utils.errors import UnsupportedError
 
 from ._errors import InvalidOption, IsolationError
 from ._host.files import host_lock
@@ -109,13 +110,21 @@ def _argument_spec(layer: Layer[t.Any, t.Any]) -> dict[str, t.Any]:
     return spec
 
 
+def _refusal(checked: ValidationResult) -> str:
+    """What is wrong with options; empty if nothing is."""
+    return "; ".join(
+        f"unsupported options: {error}" if isinstance(error, UnsupportedError) else str(error)
+        for error in checked.errors
+    )
+
+
 def _check_rules(layer: Layer[t.Any, t.Any], element: Options) -> None:
     """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given."""
     validator = ArgumentSpecValidator(layer.options, **layer.rules)
     given = {option: value for option, value in element.items() if value is not None}
-    messages = validator.validate(given).error_messages
-    if messages:
-        raise InvalidOption(f"{element.get('name')}: {'; '.join(messages)}")
+    refusal = _refusal(validator.validate(given))
+    if refusal:
+        raise InvalidOption(f"{element.get('name')}: {refusal}")
 
 
 def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str, t.Any]]:
@@ -135,9 +144,9 @@ def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str
     elements = []
     for index, element in enumerate(params["aggregate"]):
         checked = validator.validate(element)
-        if checked.error_messages:
-            label = element.get("name") or f"number {index + 1}"
-            raise InvalidOption(f"aggregate element {label}: {'; '.join(checked.error_messages)}")
+        refusal = _refusal(checked)
+        if refusal:
+            raise InvalidOption(f"aggregate element {element.get('name') or index + 1}: {refusal}")
         given = checked.validated_parameters
         merged = {key: beside[key] if given.get(key) is None else given[key] for key in layer.options}
         merged["name"] = given.get("name")
@@ -164,7 +173,9 @@ def _show(value: t.Any) -> str:
 
 def _lines(changes: t.Sequence[Change], side: str) -> str:
     shown = [
-        f"{change.key}: {_show(getattr(change, side))}" for change in changes[:DIFF_LINES] if getattr(change, side) is not None
+        f"{change.key}: {_show(getattr(change, side))}"
+        for change in changes[:DIFF_LINES]
+        if getattr(change, side) is not None
     ]
     if len(changes) > DIFF_LINES and side == "after":
         shown.append(f"… and {len(changes) - DIFF_LINES} more")
@@ -233,7 +244,9 @@ def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Requ
     for outcome, plan in zip(outcomes, again.elements):
         outcome.result = plan.result
         if outcome.error is None and plan.changed:
-            differences = "; ".join(f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes)
+            differences = "; ".join(
+                f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes
+            )
             outcome.error = f"{layer.kind} {plan.name}: applied, but the host still differs: {differences}"
 
 

@@ -40,7 +40,9 @@ def parse_cpu(value: str, option: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share < 1e6:
-        raise InvalidOption(f"{option}: {value!r} is not a share of CPU time: write a percentage such as 50%, or CPUs such as 1.5")
+        raise InvalidOption(
+            f"{option}: {value!r} is not a share of CPU time: write a percentage such as 50%, or CPUs such as 1.5"
+        )
     return share
 
 

@@ -79,7 +79,9 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
                 if not service.get(required):
                     raise PlanError(f"service {name} ({variable}): {required} is missing")
             if service.get("strategy", "recreate") != "recreate":
-                raise PlanError(f"service {name}: strategy {service['strategy']!r} is not known: this version has recreate")
+                raise PlanError(
+                    f"service {name}: strategy {service['strategy']!r} is not known: this version has recreate"
+                )
             seen[name] = variable
             merged.append(service)
     return merged
@@ -102,19 +104,25 @@ def check_ports(services: t.Sequence[Data]) -> None:
             try:
                 ports = _host_ports(mapping)
             except (KeyError, ValueError) as error:
-                raise PlanError(f"service {service['name']}: ports: {mapping!r} needs a host_port, a number or a range") from error
+                raise PlanError(
+                    f"service {service['name']}: ports: {mapping!r} needs a host_port, a number or a range"
+                ) from error
             for port in ports:
                 others = taken.setdefault((mapping.get("protocol", "tcp"), port), [])
                 for owner, other in others:
                     if owner != service["name"] and (not address or not other or address == other):
                         protocol = mapping.get("protocol", "tcp")
-                        raise PlanError(f"host port {port}/{protocol} is published by two services: {owner} and {service['name']}")
+                        raise PlanError(
+                            f"host port {port}/{protocol} is published by two services: {owner} and {service['name']}"
+                        )
                 others.append((service["name"], address))
 
 
 def _instances(info: Data, project: str, service: str) -> list[Data]:
     return [
-        entry for entry in info.get("services", []) if entry.get("project") == project and entry.get("service") == service
+        entry
+        for entry in info.get("services", [])
+        if entry.get("project") == project and entry.get("service") == service
     ]
 
 
@@ -155,7 +163,9 @@ def _orphans(services: t.Sequence[Data], info: Data, project: str, limit: int) -
     """
     declared = {service["name"] for service in services}
     found = [
-        entry for entry in info.get("services", []) if entry.get("project") == project and entry.get("service") not in declared
+        entry
+        for entry in info.get("services", [])
+        if entry.get("project") == project and entry.get("service") not in declared
     ]
     names = sorted({entry["service"] for entry in found})
     if len(names) > limit:
@@ -170,7 +180,11 @@ def _removal(entries: t.Sequence[Data]) -> Data:
     """What removes instances, by layer."""
     return {
         "services": [{"name": entry["name"], "state": "absent"} for entry in entries],
-        "rootfs": [{"name": entry["rootfs"], "state": "absent"} for entry in entries if not str(entry["rootfs"]).startswith("/")],
+        "rootfs": [
+            {"name": entry["rootfs"], "state": "absent"}
+            for entry in entries
+            if not str(entry["rootfs"]).startswith("/")
+        ],
         "slices": [{"name": entry["slice"], "state": "absent"} for entry in entries if entry.get("slice")],
     }
 
@@ -207,7 +221,12 @@ def host_plan(info: Data, declared: Data) -> Data:
         ports, address = service.get("ports") or [], service.get("service_address")
         if ports or address:
             plan["portmaps"].append(
-                {"name": service["name"], "instance": new["service"]["name"], "ports": ports, "service_address": address}
+                {
+                    "name": service["name"],
+                    "instance": new["service"]["name"],
+                    "ports": ports,
+                    "service_address": address,
+                }
             )
         elif service["name"] in published:
             plan["portmaps"].append({"name": service["name"], "state": "absent"})
@@ -222,7 +241,10 @@ def host_plan(info: Data, declared: Data) -> Data:
 def removal(info: Data) -> Data:
     """What takes back all that host_info told of, by layer: the elements of each module, innermost slices first."""
     kinds = ("portmaps", "services", "rootfs", "slices", "bridges")
-    names = {kind: sorted((entry["name"] for entry in info.get(kind, [])), key=lambda name: (-name.count("/"), name)) for kind in kinds}
+    names = {
+        kind: sorted((entry["name"] for entry in info.get(kind, [])), key=lambda name: (-name.count("/"), name))
+        for kind in kinds
+    }
     return {kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}
 
 
@@ -262,7 +284,9 @@ def portmaps(plan: Data, results: t.Sequence[Data]) -> list[Data]:
         if entry["service_address"]:
             to = addresses.get(_family(entry["service_address"]))
             if not to:
-                raise PlanError(f"service {entry['name']}: service_address {entry['service_address']}: no address of its family")
+                raise PlanError(
+                    f"service {entry['name']}: service_address {entry['service_address']}: no address of its family"
+                )
             element["service_addresses"] = [{"address": entry["service_address"], "to": to}]
         elements.append(element)
     return elements
@@ -276,5 +300,7 @@ def drift(results: t.Mapping[str, t.Any]) -> list[str]:
             before = dict(line.split(": ", 1) for line in diff.get("before", "").splitlines() if ": " in line)
             after = dict(line.split(": ", 1) for line in diff.get("after", "").splitlines() if ": " in line)
             for key in [*after, *[key for key in before if key not in after]]:
-                lines.append(f"{diff.get('after_header', layer)}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}")
+                lines.append(
+                    f"{diff.get('after_header', layer)}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}"
+                )
     return lines

@@ -14,7 +14,13 @@ import sys
 import typing as t
 
 IMAGES = "/var/lib/isolation/images"
-SYSCTLS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all", "net/ipv6/conf/all", "net/ipv4/conf/default")
+SYSCTLS = (
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv4/conf/all",
+    "net/ipv6/conf/all",
+    "net/ipv4/conf/default",
+)
 
 
 def command(*argv: str) -> list[str]:
@@ -29,7 +35,9 @@ def command(*argv: str) -> list[str]:
 def entries(tool: tuple[str, ...], volatile: tuple[str, ...]) -> list[str]:
     """Objects that iproute2 lists, one line each, without what changes by itself."""
     found = json.loads("".join(command(*tool)) or "[]")
-    return [json.dumps({key: value for key, value in item.items() if key not in volatile}, sort_keys=True) for item in found]
+    return [
+        json.dumps({key: value for key, value in item.items() if key not in volatile}, sort_keys=True) for item in found
+    ]
 
 
 def describe(path: str) -> str:
@@ -76,7 +84,9 @@ def sysctls() -> list[str]:
     lines = []
     for name in SYSCTLS:
         path = os.path.join("/proc/sys", name)
-        for file in [path] if os.path.isfile(path) else [os.path.join(path, entry) for entry in sorted(os.listdir(path))]:
+        for file in (
+            [path] if os.path.isfile(path) else [os.path.join(path, entry) for entry in sorted(os.listdir(path))]
+        ):
             try:
                 with open(file, encoding="utf-8") as stream:
                     lines.append(f"{file} {stream.read().strip()}")
@@ -90,7 +100,9 @@ def main() -> None:
     link = ("ip", "-j", "-d", "link", "show")
     address = ("ip", "-j", "address", "show")
     snapshot = {
-        "links": entries(link, ("stats64", "operstate", "flags", "ifindex", "link_index", "inet6_addr_gen_mode", "linkinfo")),
+        "links": entries(
+            link, ("stats64", "operstate", "flags", "ifindex", "link_index", "inet6_addr_gen_mode", "linkinfo")
+        ),
         "addresses": entries(address, ("operstate", "flags", "ifindex", "link_index")),
         "routes": command("ip", "route", "show", "table", "all"),
         "routes6": sorted(line.split(" expires ")[0] for line in command("ip", "-6", "route", "show", "table", "all")),
