@@ -45,9 +45,10 @@ class Request:
 class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
     """One kernel layer: validate, observe, plan. The steps of its plans know how to apply themselves.
 
-    `kind` is the module's singular noun and the key of its result; `options` the argument spec of one element,
-    `name` among them (defaults allowed, `required` said by `rules`); `beside` options that stand beside `aggregate` only; `expects` the kinds of promise that `expect` may hold;
-    `libraries` the Python modules that its steps import.
+    `kind` is the module's singular noun and the key of its result. `options` is the argument spec of one element,
+    `name` among them (defaults allowed, `required` said by `rules`), `beside` that of options which stand beside
+    `aggregate` only. `expects` are the kinds of promise that `expect` may hold, `libraries` the Python modules that
+    steps import.
     """
 
     kind: t.ClassVar[str]

@@ -254,7 +254,7 @@ def _family(address: str) -> str:
 
 def _targets(entry: Data, addresses: t.Mapping[str, t.Any]) -> list[Data]:
     """The mappings of one service with the address of its instance filled in, one for each family that fits."""
-    mappings = []
+    mappings: list[Data] = []
     for port in entry["ports"]:
         families = [_family(port["host_address"])] if port.get("host_address") else ["ipv4", "ipv6"]
         found = [addresses[family] for family in families if addresses.get(family)]
@@ -294,13 +294,12 @@ def portmaps(plan: Data, results: t.Sequence[Data]) -> list[Data]:
 
 def drift(results: t.Mapping[str, t.Any]) -> list[str]:
     """One line for each difference that check mode found, by layer: `bridge iso0: mtu: 1500 → 1400`."""
-    lines = []
+    lines: list[str] = []
     for layer, result in results.items():
         for diff in (result or {}).get("diff") or []:
             before = dict(line.split(": ", 1) for line in diff.get("before", "").splitlines() if ": " in line)
             after = dict(line.split(": ", 1) for line in diff.get("after", "").splitlines() if ": " in line)
-            for key in [*after, *[key for key in before if key not in after]]:
-                lines.append(
-                    f"{diff.get('after_header', layer)}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}"
-                )
+            header = diff.get("after_header", layer)
+            keys = [*after, *[key for key in before if key not in after]]
+            lines += [f"{header}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}" for key in keys]
     return lines
