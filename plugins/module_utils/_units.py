@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from ._errors import InvalidOption
 
@@ -21,7 +22,7 @@ def parse_size(value: str, option: str) -> int:
     match = _SIZE.fullmatch(value.strip())
     if not match:
         raise InvalidOption(f"{option}: {value!r} is not a size: write a number with K, M, G or T, such as 512M")
-    return int(float(match.group(1)) * 1024 ** _SCALE[match.group(2).upper()])
+    return int(Decimal(match.group(1)) * 1024 ** _SCALE[match.group(2).upper()])
 
 
 def parse_seconds(value: str, option: str) -> float:

@@ -31,6 +31,7 @@ LIVE = frozenset(
         "restart",
         "runtime_policy",
         "stop_timeout",
+        "strategy",
     }
 )
 """What a service may declare that is no part of its release, since it changes without a new instance."""

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Planning on the controller: releases, and what each layer is asked for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import typing as t
+
+import pytest
+
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases
+
+Data = t.Dict[str, t.Any]
+
+WEB: Data = {
+    "name": "web",
+    "rootfs": {"source": {"tar": {"path": "/srv/web.tar", "checksum": "sha256:" + "0" * 64}}},
+    "command": ["/usr/bin/python3", "/srv/app.py"],
+    "environment": {"PORT": "3000", "LANG": "C"},
+    "resources": {"memory_max": "256M"},
+    "networks": [{"bridge": "iso0"}],
+    "ports": [{"host_port": 80, "port": 3000}],
+    "health": {"http": {"port": 3000, "path": "/"}},
+}
+
+
+def declared(services: list[Data], **changes: t.Any) -> Data:
+    data: Data = {
+        "project": "default",
+        "bridges": [{"name": "iso0"}],
+        "services": {"isolation_services": services},
+        "rollout": {"min_healthy_time": "1s", "healthy_deadline": "1m", "keep_releases": 2},
+        "only": [],
+        "prune": False,
+        "prune_max": 1,
+    }
+    return {**data, **changes}
+
+
+def instance(service: str, release: str, state: str = "stopped", updated: int = 0, **more: t.Any) -> Data:
+    name = f"{service}-{release}"
+    return {
+        "name": name,
+        "service": service,
+        "project": "default",
+        "state": state,
+        "updated": updated,
+        "rootfs": name,
+        "slice": f"{service}/{release}",
+        **more,
+    }
+
+
+def test_the_release_is_golden() -> None:
+    """A change here replaces every instance of every user: raise RELEASE_FORMAT only for a reason."""
+    assert _releases.release(WEB) == "a459e57"
+
+
+def test_the_release_ignores_order() -> None:
+    items = list(WEB.items())
+    random.Random(1).shuffle(items)
+    shuffled = dict(items)
+    shuffled["environment"] = {"LANG": "C", "PORT": "3000"}
+    assert _releases.release(shuffled) == _releases.release(WEB)
+
+
+@pytest.mark.parametrize("key", sorted(_releases.LIVE - {"name"}))
+def test_what_changes_live_is_no_part_of_the_release(key: str) -> None:
+    assert _releases.release({**WEB, key: "other"}) == _releases.release(WEB)
+
+
+@pytest.mark.parametrize("key", ["command", "environment", "rootfs", "user", "networks", "tmpfs", "capabilities"])
+def test_what_is_fixed_in_an_instance_makes_the_release(key: str) -> None:
+    assert _releases.release({**WEB, key: ["other"]}) != _releases.release(WEB)
+
+
+def test_each_layer_on_a_clean_host() -> None:
+    plan = _releases.host_plan({}, declared([WEB]))
+    name = "web-" + _releases.release(WEB)
+    assert plan["slices"] == [{"name": name.replace("-", "/"), "memory_max": "256M"}]
+    assert plan["rootfs"] == [{"name": name, "service": "web", "source": WEB["rootfs"]["source"]}]
+    (service,) = plan["services"]
+    assert service["name"] == service["rootfs"] == name
+    assert service["gate"] == {"min_healthy_time": "1s", "deadline": "1m"}
+    assert "replaces" not in service
+    assert not {"ports", "resources"} & set(service)
+    assert plan["remove"] == {"services": [], "rootfs": [], "slices": []}
+    assert plan["fresh"]
+
+
+def test_what_is_deployed_is_not_fresh() -> None:
+    info = {"services": [instance("web", _releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
+    plan = _releases.host_plan(info, declared([WEB]))
+    assert not plan["fresh"]
+    assert "replaces" not in plan["services"][0]
+
+
+def test_a_new_release_replaces_the_running_one_and_older_ones_go() -> None:
+    info = {
+        "services": [
+            instance("web", "aaaaaaa", updated=1),
+            instance("web", "bbbbbbb", "started", updated=2),
+            instance("web", "ccccccc", updated=3),
+            instance("web-api", "ddddddd", "started", updated=4),
+            {**instance("web", "eeeeeee", "started"), "project": "other"},
+        ],
+        "portmaps": [{"name": "web"}],
+    }
+    plan = _releases.host_plan(info, declared([WEB]))
+    assert plan["services"][0]["replaces"] == "web-bbbbbbb"
+    assert [entry["name"] for entry in plan["remove"]["services"]] == ["web-ccccccc", "web-aaaaaaa"]
+    assert [entry["name"] for entry in plan["remove"]["slices"]] == ["web/ccccccc", "web/aaaaaaa"]
+
+
+def test_pruning_is_asked_for_and_capped() -> None:
+    info = {
+        "services": [instance("old", "aaaaaaa", "started"), instance("older", "bbbbbbb")],
+        "portmaps": [{"name": "old"}],
+    }
+    assert _releases.host_plan(info, declared([WEB]))["remove"]["services"] == []
+    with pytest.raises(_releases.PlanError, match=r"would remove 2 services \(old, older\), more than"):
+        _releases.host_plan(info, declared([WEB], prune=True))
+    plan = _releases.host_plan(info, declared([WEB], prune=True, prune_max=2))
+    assert [entry["name"] for entry in plan["remove"]["services"]] == ["old-aaaaaaa", "older-bbbbbbb"]
+    assert {"name": "old", "state": "absent"} in plan["portmaps"]
+
+
+def test_only_some_services_never_prunes() -> None:
+    info = {"services": [instance("old", "aaaaaaa")]}
+    api = {**WEB, "name": "api", "ports": []}
+    plan = _releases.host_plan(info, declared([WEB, api], only=["api"], prune=True))
+    assert [entry["service"] for entry in plan["services"]] == ["api"]
+    assert plan["remove"]["services"] == []
+    with pytest.raises(_releases.PlanError, match="not declared: wbe"):
+        _releases.host_plan(info, declared([WEB], only=["wbe"]))
+
+
+def test_ports_that_are_no_longer_declared_are_closed() -> None:
+    plan = _releases.host_plan({"portmaps": [{"name": "web"}]}, declared([{**WEB, "ports": []}]))
+    assert plan["portmaps"] == [{"name": "web", "state": "absent"}]
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        ([WEB, WEB], "service web is declared twice"),
+        ([{"name": "web", "command": ["a"]}], "service web .*: rootfs is missing"),
+        ([{"rootfs": {}}], "a service has no name"),
+        ([WEB, {**WEB, "name": "api"}], "host port 80/tcp is published by two services: web and api"),
+        (
+            [WEB, {**WEB, "name": "api", "ports": [{"host_port": "79-81", "host_address": "127.0.0.1"}]}],
+            "host port 80/tcp is published by two services",
+        ),
+        ([{**WEB, "ports": [{"port": 3000}]}], "needs a host_port"),
+        ([{**WEB, "strategy": "magic"}], "strategy 'magic' is not known"),
+    ],
+)
+def test_contradictions_are_refused(services: list[Data], message: str) -> None:
+    with pytest.raises(_releases.PlanError, match=message):
+        _releases.host_plan({}, declared(services))
+
+
+def test_one_port_on_two_addresses_or_protocols_is_no_conflict() -> None:
+    ports = [{"host_port": 80, "host_address": "127.0.0.1"}]
+    other = {**WEB, "name": "api", "ports": [{"host_port": 80, "host_address": "192.0.2.1"}]}
+    udp = {**WEB, "name": "dns", "ports": [{"host_port": 80, "protocol": "udp"}]}
+    _releases.host_plan({}, declared([{**WEB, "ports": ports}, other, udp]))
+
+
+def test_ports_get_the_addresses_of_their_instance() -> None:
+    service = {**WEB, "service_address": "10.88.255.7"}
+    plan = _releases.host_plan({}, declared([service]))
+    name = plan["services"][0]["name"]
+    results = [{"name": name, "service": {"addresses": [{"bridge": "iso0", "ipv4": "10.88.0.2", "ipv6": "fd88::2"}]}}]
+    (element,) = _releases.portmaps(plan, results)
+    assert [mapping["address"] for mapping in element["mappings"]] == ["10.88.0.2", "fd88::2"]
+    assert element["service_addresses"] == [{"address": "10.88.255.7", "to": "10.88.0.2"}]
+    with pytest.raises(_releases.PlanError, match="has no ipv4 or ipv6 address"):
+        _releases.portmaps(plan, [{"name": name, "service": {"addresses": []}}])
+
+
+def test_planning_leaves_its_input_alone() -> None:
+    data = declared([WEB])
+    before = copy.deepcopy(data)
+    json.dumps(_releases.host_plan({}, data))
+    assert data == before
+
+
+def test_removal_takes_inner_slices_first() -> None:
+    info = {"slices": [{"name": "web"}, {"name": "web/b"}, {"name": "api"}], "bridges": [{"name": "iso0"}]}
+    removal = _releases.removal(info)
+    assert [entry["name"] for entry in removal["slices"]] == ["web/b", "api", "web"]
+    assert removal["bridges"] == [{"name": "iso0", "state": "absent"}]
+
+
+def test_drift_reads_diffs() -> None:
+    diff = {"after_header": "bridge iso0", "before": "mtu: 1400\nstp: yes\n", "after": "mtu: 1500\n"}
+    assert _releases.drift({"bridges": {"diff": [diff]}, "services": None}) == [
+        "bridge iso0: mtu: 1400 → 1500",
+        "bridge iso0: stp: yes → (none)",
+    ]
