@@ -17,7 +17,7 @@ from pathlib import Path
 IMAGES = "/var/lib/isolation"
 # A systemd host makes and removes some of these by itself: sessions, credentials, transient units.
 SHARED = ("mounts", "cgroups")
-LIFETIME = re.compile(r'"(valid|preferred)_life_time": \d+')
+LIFETIME = re.compile(r'"(valid|preferred)_life_time": \d+| expires \d+sec')
 
 
 def lines(snapshot: dict[str, list[str]], kind: str, folders: t.Sequence[str]) -> set[str]:
