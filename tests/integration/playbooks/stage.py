@@ -1,0 +1,95 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The demo's inventory, deployed by ansible-playbook inside a world of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+import typing as t
+
+import yaml
+from world import COLLECTIONS, REPOSITORY, Completed, World
+
+DEMO = REPOSITORY / "inventories" / "demo"
+RECAP = re.compile(r"^localhost +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
+
+
+@dataclasses.dataclass
+class Site:
+    """A world with an inventory; `variables` are what the next play declares."""
+
+    world: World
+    folder: pathlib.Path
+    variables: dict[str, t.Any]
+
+    @property
+    def service(self) -> dict[str, t.Any]:
+        """The one service of the demo."""
+        return self.variables["isolation_services"][0]  # type: ignore[no-any-return]
+
+    def play(self, name: str, *options: str, check: bool = True) -> Completed:
+        """Run one of the collection's playbooks against the world."""
+        hosts = {"isolation": {"hosts": {"localhost": {"ansible_connection": "local"}}, "vars": self.variables}}
+        hosts["isolation"]["hosts"]["localhost"]["ansible_python_interpreter"] = "/usr/bin/python3"
+        inventory = self.folder / "hosts.yml"
+        inventory.write_text(yaml.safe_dump(hosts))
+        environment = {
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_HOME": str(self.folder / "home"),
+            "ANSIBLE_PIPELINING": "true",
+            "LC_ALL": "C.UTF-8",
+        }
+        target = name if name.endswith(".yml") else f"daemonless.isolation.{name}"
+        playbook = pathlib.Path(sys.executable).with_name("ansible-playbook")
+        settings = [f"{key}={value}" for key, value in environment.items()]
+        command = ["env", *settings, str(playbook), "-i", str(inventory), target, *options]
+        return self.world.run(command, check=check, timeout=300)
+
+    def prepare(self) -> None:
+        """Apply the role isolation_host alone: packages and a supervisor."""
+        playbook = self.folder / "prepare.yml"
+        playbook.write_text(
+            yaml.safe_dump(
+                [{"hosts": "isolation", "gather_facts": False, "roles": ["daemonless.isolation.isolation_host"]}]
+            )
+        )
+        self.play(str(playbook))
+
+    def changed(self, name: str, *options: str) -> int:
+        """How many tasks of a playbook that succeeds have changed something."""
+        output = self.play(name, *options).stdout
+        match = RECAP.search(output)
+        assert match, output
+        assert match[3] == match[4] == "0", output
+        return int(match[2])
+
+    def refused(self, *options: str) -> str:
+        """The output of a deployment that must fail and leave everything as it was."""
+        before = self.world.snapshot()
+        done = self.play("deploy", *options, check=False)
+        assert done.returncode != 0, done.stdout
+        assert self.world.snapshot() == before
+        return done.stdout
+
+    def get(self, url: str, ns: str = "host") -> str:
+        """The body of an answer with status 200; empty if there is none."""
+        script = f"import urllib.request as u; r = u.urlopen({url!r}, timeout=2); print(r.read().decode() if r.status == 200 else '')"
+        return self.world.run(["/usr/bin/python3", "-c", script], check=False, ns=ns).stdout.strip()
+
+    def inside(self) -> dict[str, t.Any]:
+        """What the demo's service tells of itself."""
+        return json.loads(self.get("http://127.0.0.1:8080/inside"))  # type: ignore[no-any-return]
+
+    def instance(self) -> dict[str, t.Any]:
+        """The running instance, as host_info has it."""
+        info = self.world.apply("host_info", gather_subset=["services"], project=self.variables["isolation_project"])
+        (running,) = [entry for entry in info["services"] if entry["state"] == "started"]
+        return running  # type: ignore[no-any-return]
