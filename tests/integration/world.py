@@ -155,7 +155,7 @@ class World:
         """Run a shell script in the world and return its standard output."""
         return self.run(["sh", "-ec", script], check=check, ns=ns, timeout=timeout).stdout
 
-    def module(self, name: str, check: bool = False, diff: bool = True, **args: t.Any) -> dict[str, t.Any]:
+    def module(self, name: str, /, check: bool = False, diff: bool = True, **args: t.Any) -> dict[str, t.Any]:
         """Run a module of the collection in the world, as Ansible would on a host, and return its result."""
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         done = self.run(
@@ -174,13 +174,13 @@ class World:
 
         return str(pathlib.Path(ansible.__file__).parents[1])
 
-    def apply(self, name: str, **args: t.Any) -> dict[str, t.Any]:
+    def apply(self, name: str, /, **args: t.Any) -> dict[str, t.Any]:
         """Run a module that must not fail."""
         result = self.module(name, **args)
         assert not result.get("failed"), result.get("msg")
         return result
 
-    def refused(self, name: str, **args: t.Any) -> str:
+    def refused(self, name: str, /, **args: t.Any) -> str:
         """Run a module that must fail without changing anything, with and without check mode; returns its message."""
         before = self.snapshot()
         predicted = self.module(name, check=True, **args)
@@ -190,7 +190,7 @@ class World:
         assert self.snapshot() == before
         return str(result["msg"])
 
-    def cycle(self, name: str, **args: t.Any) -> dict[str, t.Any]:
+    def cycle(self, name: str, /, **args: t.Any) -> dict[str, t.Any]:
         """Check, apply, apply, check. What check mode predicts is what happens, and it changes nothing itself."""
         before = self.snapshot()
         predicted = self.module(name, check=True, **args)

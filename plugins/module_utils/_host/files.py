@@ -83,7 +83,7 @@ def remove_empty_directories(path: str, top: str) -> None:
         try:
             os.rmdir(path)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
                 raise
             if error.errno != errno.ENOENT:
                 return

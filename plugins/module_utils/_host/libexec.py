@@ -1,0 +1,50 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Helpers on the host: short programs under /usr/local/libexec/isolation, whose source is a module of `helpers`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from types import ModuleType
+
+from .. import _paths
+from .._errors import IsolationError
+
+_INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
+
+
+def source(helper: ModuleType) -> str:
+    """The source text of a helper's module, also where modules come from a zip archive.
+
+    :raises IsolationError: whatever has loaded the module can't tell.
+    """
+    spec = importlib.util.find_spec(helper.__name__)
+    read = getattr(spec.loader if spec is not None else None, "get_source", None)
+    text = None if read is None else read(helper.__name__)
+    if not isinstance(text, str):
+        raise IsolationError(
+            f"{helper.__name__}: its source can't be read; report this as a bug of daemonless.isolation"
+        )
+    return text
+
+
+def interpreter() -> str:
+    """The Python that runs helpers at boot: the host's own, else the one that runs this module."""
+    for path in _INTERPRETERS:
+        if os.access(path, os.X_OK):
+            return path
+    return sys.executable
+
+
+def program(helper: ModuleType) -> str:
+    """A helper as an executable file: isolated from the environment and from installed packages."""
+    return f"#!{interpreter()} -IS\n{source(helper)}"
+
+
+def path(name: str) -> str:
+    """Where a helper lies on the host."""
+    return os.path.join(_paths.LIBEXEC, name)
