@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -34,6 +35,30 @@ def escape(text: str) -> str:
         else:
             parts.append(f"\\x{byte:02x}")
     return "".join(parts)
+
+
+def slice_unit(name: str) -> str:
+    """The slice unit of a path name: `web/api` is `isolation-web-api.slice`, `web-api` is `isolation-web\\x2dapi.slice`.
+
+    Dashes nest slices (systemd.slice(5)), so that a dash inside a name must be escaped.
+    """
+    return "-".join(["isolation", *(escape(part) for part in name.split("/"))]) + ".slice"
+
+
+def slice_cgroup(name: str) -> str:
+    """Where systemd puts the control group of that slice, below the root of the hierarchy."""
+    parts = name.split("/")
+    units = [slice_unit("/".join(parts[: depth + 1])) for depth in range(len(parts))]
+    return "/".join(["isolation.slice", *units])
+
+
+def version() -> int:
+    """The number of the running systemd, such as 252.
+
+    :raises ToolError: systemctl failed.
+    """
+    digits = re.match(r"Version=v?(\d+)", run(["systemctl", "show", "--property=Version"]).stdout)
+    return int(digits.group(1)) if digits else 0
 
 
 def unit_file(unit: str) -> str:

@@ -1,0 +1,55 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shell file that makes a slice again at boot, on hosts without systemd. Pure."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import typing as t
+from dataclasses import dataclass
+
+from .. import _paths
+
+FOLDER = os.path.join(_paths.ETC, "boot.d")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One directory to make: the hierarchy's mount point, the path below it, and what has to happen at each level."""
+
+    root: str
+    path: str
+    controllers: tuple[str, ...] = ()
+    inherit_cpuset: bool = False
+    writes: tuple[tuple[str, str], ...] = ()
+
+
+def path(name: str) -> str:
+    """The file of a slice. `_`, which no name contains, joins the parts: parents sort before their children."""
+    return os.path.join(FOLDER, f"30-cgroup-{name.replace('/', '_')}.sh")
+
+
+def render(name: str, groups: t.Sequence[Group]) -> str:
+    """The file's content: repeatable, POSIX sh, run with `sh -e` by the boot helper."""
+    lines = ["#!/bin/sh", f"# {_paths.MARKER}: the limits of slice {name}", "set -e"]
+    for group in groups:
+        parts = group.path.split("/")
+        here = group.root
+        for part in parts:
+            if group.controllers:
+                wanted = " ".join(f"+{controller}" for controller in group.controllers)
+                lines.append(f"echo {shlex.quote(wanted)} > {shlex.quote(here)}/cgroup.subtree_control")
+            parent, here = here, os.path.join(here, part)
+            lines.append(f"mkdir -p {shlex.quote(here)}")
+            if group.inherit_cpuset:
+                lines += [
+                    f'[ -n "$(cat {shlex.quote(here)}/{file})" ] || cat {shlex.quote(parent)}/{file} > {shlex.quote(here)}/{file}'
+                    for file in ("cpuset.cpus", "cpuset.mems")
+                ]
+        lines += [
+            f"printf %s {shlex.quote(text)} > {shlex.quote(os.path.join(here, file))}" for file, text in group.writes
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,138 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The limits that a slice can have, and their values in one canonical form, whatever the version of control groups."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._units import format_size
+
+MAX = "max"
+"""No limit, as cgroup v2 writes it."""
+
+RATES = ("rbps", "wbps", "riops", "wiops")
+"""What `io_max` limits per disk: bytes and operations per second, read and written."""
+
+PERIOD = 100_000
+"""Microseconds of a period of `cpu_max` unless one is given (cgroup-v2.rst, cpu.max)."""
+
+
+@dataclass(frozen=True)
+class DiskLimit:
+    """The rates of one disk; None is no limit. `device` is the disk's node, such as /dev/vda."""
+
+    device: str
+    rbps: int | None = None
+    wbps: int | None = None
+    riops: int | None = None
+    wiops: int | None = None
+
+    def document(self) -> dict[str, t.Any]:
+        """For results and records."""
+        return {
+            "device": self.device,
+            **{rate: MAX if value is None else value for rate, value in self.rates().items()},
+        }
+
+    def rates(self) -> dict[str, int | None]:
+        """The rates by name."""
+        return {rate: getattr(self, rate) for rate in RATES}
+
+
+Value = t.Union[int, str, tuple[DiskLimit, ...]]
+"""Bytes, a weight or a count; `max`, `QUOTA/PERIOD` in microseconds, a list of CPUs, a raw value; limits of disks."""
+
+Values = t.Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit: its option, its controller by the name in v2, and the kernel's default.
+
+    `size` tells that the value is a number of bytes of memory, which the kernel rounds down to whole pages.
+    """
+
+    option: str
+    controller: str
+    default: Value
+    size: bool = False
+
+
+LIMITS: t.Mapping[str, Limit] = {
+    limit.option: limit
+    for limit in (
+        Limit("cpu_weight", "cpu", 100),
+        Limit("cpu_max", "cpu", MAX),
+        Limit("cpuset_cpus", "cpuset", MAX),
+        Limit("cpuset_mems", "cpuset", MAX),
+        Limit("memory_max", "memory", MAX, size=True),
+        Limit("memory_high", "memory", MAX, size=True),
+        Limit("memory_low", "memory", 0, size=True),
+        Limit("memory_min", "memory", 0, size=True),
+        Limit("memory_swap_max", "memory", MAX, size=True),
+        Limit("pids_max", "pids", MAX),
+        Limit("io_weight", "io", 100),
+        Limit("io_max", "io", ()),
+    )
+}
+"""All named limits, in the order in which they are shown and written."""
+
+
+def format_list(numbers: t.Iterable[int]) -> str:
+    """A list of CPUs or memory nodes in the kernel's shortest form: `0-2,4`."""
+    parts: list[str] = []
+    ordered = sorted(set(numbers))
+    start = 0
+    for index, number in enumerate(ordered):
+        if index + 1 == len(ordered) or ordered[index + 1] != number + 1:
+            first = ordered[start]
+            parts.append(str(number) if first == number else f"{first}-{number}")
+            start = index + 1
+    return ",".join(parts)
+
+
+def parse_list(text: str) -> frozenset[int]:
+    """The numbers of a list such as `0-2,4` (cpuset(7), List format).
+
+    :raises ValueError: it is no such list.
+    """
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(text)
+        low, high = int(first), int(last or first)
+        if high < low or high > 65_535:
+            raise ValueError(text)
+        numbers.update(range(low, high + 1))
+    return frozenset(numbers)
+
+
+def show(option: str, value: Value | None) -> t.Any:
+    """A value as a diff shows it: sizes with their unit, the disks of `io_max` in one line."""
+    limit = LIMITS.get(option)
+    if limit is not None and limit.size and isinstance(value, int):
+        return format_size(value)
+    if isinstance(value, tuple):
+        return [f"{disk.device} {_show_rates(disk)}" for disk in value] or "none"
+    return value
+
+
+def _show_rates(disk: DiskLimit) -> str:
+    parts = []
+    for rate, value in disk.rates().items():
+        if value is not None:
+            parts.append(f"{rate}={format_size(value) if rate.endswith('bps') else value}")
+    return " ".join(parts)
+
+
+def document(values: Values) -> dict[str, t.Any]:
+    """Values for results and records: numbers as numbers, disks as dictionaries."""
+    return {
+        option: [disk.document() for disk in value] if isinstance(value, tuple) else value
+        for option, value in values.items()
+    }

@@ -1,0 +1,202 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Observe the host and its slices, as the kernel, systemd and the records show them."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._host import cgroupfs, machine, systemd
+from .._host.cgroupfs import Hierarchy
+from .._host.files import read_text
+from .._host.records import Record, load_records
+from . import boot, unit, v1, v2
+from .facts import DEFAULTS, RECORDS, Host, SliceState, Unit, World
+from .limits import LIMITS, Value, parse_list
+from .spec import Spec
+
+_UNIT_PROPERTIES = ("FragmentPath", "ActiveState", "NeedDaemonReload", "DropInPaths")
+
+
+def _lacking(trees: t.Sequence[Hierarchy]) -> frozenset[str]:
+    """Interface files that the kernel lacks, as far as a group can be looked at that would have them."""
+    gone: set[str] = set()
+    for tree in trees:
+        if tree.version == 1:
+            here = {*machine.list_directory(tree.path), "pids.max"}
+            # Like pids.max, the weight is in every group but the root, which shows that there are weights.
+            if "blkio.bfq.io_serviced" in here:
+                here.add("blkio.bfq.weight")
+            gone |= _expected(tree, tree.controllers) - here
+            continue
+        for child in cgroupfs.children(tree.path):
+            directory = os.path.join(tree.path, child)
+            enabled = cgroupfs.read_files(directory, ["cgroup.controllers"]).get("cgroup.controllers", "").split()
+            gone |= _expected(tree, enabled) - set(machine.list_directory(directory))
+    return frozenset(gone)
+
+
+def _expected(tree: Hierarchy, controllers: t.Collection[str]) -> set[str]:
+    """The interface files of our limits that a group with these controllers has."""
+    words = v1 if tree.version == 1 else v2
+    return {
+        file
+        for option, files in words.FILES.items()
+        if words.controller(LIMITS[option].controller) in controllers
+        for file in files
+    }
+
+
+def observe_host(devices: t.Iterable[str] = ()) -> Host:
+    """The facts that limits depend on; `devices` are paths of disks to look up.
+
+    :raises InvalidOption: one of them is no disk.
+    """
+    trees = cgroupfs.hierarchies()
+    managed = systemd.booted()
+    return Host(
+        manager="systemd" if managed else "cgroupfs",
+        hierarchies=trees,
+        lacking=_lacking(trees),
+        cpus=parse_list(machine.online_cpus()),
+        nodes=parse_list(machine.online_nodes()),
+        memory=machine.memory_total(),
+        page=machine.page_size(),
+        disks=machine.disks(),
+        devices={path: machine.disk_of(path) for path in devices},
+        systemd=systemd.version() if managed else 0,
+    )
+
+
+def _limit_files(tree: Hierarchy, usage: bool) -> list[str]:
+    """The files to read in one hierarchy. v2 shows the CPU time of every group, with or without its controller."""
+    words = v1 if tree.version == 1 else v2
+    found = _expected(tree, tree.controllers)
+    if usage:
+        found |= {
+            name
+            for name in words.USAGE
+            if name.split(".")[0] in {*tree.controllers, *(["cpu"] if tree.version == 2 else [])}
+        }
+    return sorted(found)
+
+
+def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, int], dict[str, str]]:
+    """Limits and usage of one slice, and its parent's cpuset, which is a v1 slice's default.
+
+    A controller that v2 does not hand down to the slice limits nothing there: its limits are the kernel's defaults.
+    """
+    limits: dict[str, Value] = {}
+    usage: dict[str, int] = {}
+    parents: dict[str, str] = {}
+    for tree in host.hierarchies:
+        directory = os.path.join(tree.path, path)
+        words = v1 if tree.version == 1 else v2
+        files = cgroupfs.read_files(directory, _limit_files(tree, usage=tree.version == 1 or host.version == "v2"))
+        parent = cgroupfs.read_files(os.path.dirname(directory), ("cpuset.cpus", "cpuset.mems"))
+        parents.update(parent)
+        usage.update(words.usage(files))
+        for option, limit in LIMITS.items():
+            if host.tree(limit.controller) is not tree:
+                continue
+            value = words.decode(option, files, parent, host.numbers)
+            if value is None and tree.version == 2 and not host.lacking.intersection(v2.FILES[option]):
+                value = limit.default
+            if value is not None:
+                limits[option] = value
+    return {option: limits[option] for option in LIMITS if option in limits}, usage, parents
+
+
+def _read_raw(host: Host, path: str, keys: t.Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key in keys:
+        tree = host.raw_tree(key)
+        if tree is not None:
+            found.update(cgroupfs.read_files(os.path.join(tree.path, path), [key]))
+    return found
+
+
+def _handed_down(host: Host, path: str) -> frozenset[str]:
+    """The v2 controllers that reach a slice."""
+    found: set[str] = set()
+    for tree in host.hierarchies:
+        if tree.version == 2:
+            name = "cgroup.controllers"
+            found.update(cgroupfs.read_files(os.path.join(tree.path, path), [name]).get(name, "").split())
+    return frozenset(found)
+
+
+def _observe_unit(name: str, shown: t.Mapping[str, str]) -> Unit:
+    return Unit(
+        text=read_text(systemd.unit_file(systemd.slice_unit(name))),
+        fragment=shown.get("FragmentPath", ""),
+        active=shown.get("ActiveState") == "active",
+        stale=shown.get("NeedDaemonReload") == "yes",
+        drop_ins=shown.get("DropInPaths", ""),
+    )
+
+
+def _observe_slice(
+    host: Host, name: str, record: Record | None, keys: t.Iterable[str], shown: t.Mapping[str, str]
+) -> SliceState:
+    path = host.path(name)
+    noted = record.assigned.get(DEFAULTS, {}) if record is not None else {}
+    present = tuple(tree for tree in host.hierarchies if os.path.isdir(os.path.join(tree.path, path)))
+    limits, usage, parent = _read_kernel(host, path) if present else ({}, {}, {})
+    found_unit = _observe_unit(name, shown) if host.manager == "systemd" else None
+    if found_unit is not None and not found_unit.active and found_unit.text is not None:
+        # Nothing is in the slice, so that the kernel has none: what will be in force is what the unit says.
+        limits = {option: limit.default for option, limit in LIMITS.items()}
+        limits.update(unit.parse(found_unit.text))
+    freezer = host.freezer()
+    return SliceState(
+        name=name,
+        record=record,
+        present=present,
+        controllers=_handed_down(host, path),
+        limits=limits,
+        raw=_read_raw(host, path, sorted({*keys, *noted})),
+        usage=usage,
+        parent=parent,
+        processes=frozenset(pid for tree in present for pid in cgroupfs.processes(os.path.join(tree.path, path))),
+        frozen=freezer is not None and cgroupfs.is_frozen(freezer, path),
+        boot_text=read_text(boot.path(name)),
+        unit=found_unit,
+    )
+
+
+def _units(host: Host, names: t.Sequence[str]) -> dict[str, dict[str, str]]:
+    if host.manager != "systemd":
+        return {}
+    shown = systemd.show([systemd.slice_unit(name) for name in names], _UNIT_PROPERTIES)
+    return {name: shown.get(systemd.slice_unit(name), {}) for name in names}
+
+
+def observe(specs: t.Sequence[Spec]) -> World:
+    """What a task for these slices has to know.
+
+    :raises InvalidOption: a disk of `io_max` is none.
+    """
+    host = observe_host(disk.device for spec in specs if spec.state != "absent" for disk in spec.disks())
+    records = load_records(RECORDS)
+    shown = _units(host, [spec.name for spec in specs])
+    slices = {
+        spec.name: _observe_slice(host, spec.name, records.get(spec.name), spec.unified, shown.get(spec.name, {}))
+        for spec in specs
+    }
+    return World(host, slices, records)
+
+
+def observe_all() -> World:
+    """Every slice that we have a record of."""
+    host = observe_host()
+    records = load_records(RECORDS)
+    shown = _units(host, list(records))
+    return World(
+        host,
+        {name: _observe_slice(host, name, record, (), shown.get(name, {})) for name, record in records.items()},
+        records,
+    )
