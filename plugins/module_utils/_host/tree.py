@@ -81,7 +81,7 @@ def _information(entry: _Entry) -> tarfile.TarInfo:
     status = entry.status
     info = tarfile.TarInfo(entry.path)
     info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-    info.mtime = status.st_mtime_ns / 1e9
+    info.pax_headers = {"mtime": f"{status.st_mtime_ns // 10**9}.{status.st_mtime_ns % 10**9:09}"}
     kinds = {
         stat.S_IFREG: tarfile.REGTYPE,
         stat.S_IFDIR: tarfile.DIRTYPE,
@@ -140,7 +140,7 @@ def _add(archive: tarfile.TarFile, entry: _Entry, links: dict[tuple[int, int], s
         descriptor = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=entry.holder)
         with os.fdopen(descriptor, "rb") as content:
             info.size = os.fstat(descriptor).st_size
-            info.pax_headers = _attributes(descriptor)
+            info.pax_headers.update(_attributes(descriptor))
             archive.addfile(info, content)
     if not info.isreg():
         archive.addfile(info)

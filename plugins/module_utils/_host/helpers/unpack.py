@@ -21,6 +21,7 @@ import io
 import json
 import lzma
 import os
+import re
 import resource
 import signal
 import stat
@@ -314,8 +315,18 @@ class Tree:
 
 
 def _times(info: tarfile.TarInfo) -> tuple[int, int]:
-    """Access and modification time in nanoseconds; times that no file system holds become the epoch."""
-    moment = round(info.mtime * 1_000_000) * 1000 if 0 <= info.mtime < 1 << 33 else 0
+    """Access and modification time in nanoseconds; times that no file system holds become the epoch.
+
+    A number of the class tarfile is a float, too coarse for nanoseconds, so a pax header is read as text.
+    """
+    moment = 0
+    if 0 <= info.mtime < 1 << 33:
+        match = re.fullmatch(r"(\d+)(?:\.(\d*))?", info.pax_headers.get("mtime", ""))
+        moment = (
+            int(match.group(1)) * 10**9 + int((match.group(2) or "")[:9].ljust(9, "0"))
+            if match
+            else int(info.mtime) * 10**9
+        )
     return (moment, moment)
 
 
@@ -387,11 +398,9 @@ def confine(libc: ctypes.CDLL, directory: str) -> None:
     _check(libc, libc.pivot_root(b".", b"."), "pivot_root")
     _check(libc, libc.umount2(b".", _MNT_DETACH), "umount")
     os.chdir("/")
-    capability = 0
-    while libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) == 0 or capability < 38:
-        capability += 1
-        while capability in _CAPABILITIES:
-            capability += 1
+    for capability in range(64):
+        if capability not in _CAPABILITIES and libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
+            break  # the kernel has no more
     low = sum(1 << number for number in _CAPABILITIES)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(low, low, 0, 0, 0, 0)
