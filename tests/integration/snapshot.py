@@ -54,7 +54,7 @@ def describe(path: str) -> str:
 
 def files(folders: t.Sequence[str]) -> list[str]:
     """A line for each file below the folders; the cache of images only by its entries."""
-    lines = set()
+    lines: set[str] = set()
     for folder in folders:
         for top, names, leaves in os.walk(folder):
             if os.path.dirname(top) == IMAGES:

@@ -7,19 +7,14 @@
 from __future__ import annotations
 
 import copy
-import os
 import pathlib
 import subprocess
-import sys
 import typing as t
 
 import pytest
 import yaml
-from world import REPOSITORY, World
-
-sys.path.insert(0, os.path.dirname(__file__))
-
 from stage import DEMO, Site
+from world import REPOSITORY, World
 
 
 @pytest.fixture(scope="session")
