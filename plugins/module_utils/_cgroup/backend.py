@@ -17,9 +17,14 @@ from .limits import Values
 
 @dataclass(frozen=True)
 class Target:
-    """What a slice shall have here. `raw` holds the unified keys, also those that go back to the kernel's own value."""
+    """What a slice shall have here. `raw` holds the unified keys, also those that go back to the kernel's own value.
+
+    `values` is what the kernel will show. `asked` is what was asked for, which is more where a v1 cpuset names just what its
+    parent has.
+    """
 
     values: Values = field(default_factory=dict)
+    asked: Values = field(default_factory=dict)
     raw: t.Mapping[str, str] = field(default_factory=dict)
     asked_raw: t.Mapping[str, str] = field(default_factory=dict)
     frozen: bool = False

@@ -32,24 +32,40 @@ def path(name: str) -> str:
     return os.path.join(FOLDER, f"30-cgroup-{name.replace('/', '_')}.sh")
 
 
+def _word(text: str) -> str:
+    """A value as a word of the shell. A disk's node becomes its number of this boot, which may have changed."""
+    node, blank, rates = text.partition(" ")
+    if not node.startswith("/dev/"):
+        return shlex.quote(text)
+    name = node[len("/dev/") :].replace("/", "!")
+    return f'"$(cat {shlex.quote(f"/sys/class/block/{name}/dev")}){blank}{rates}"'
+
+
+def _directories(group: Group) -> list[str]:
+    """The lines that make a group, level by level where each level needs more than a directory."""
+    if not group.controllers and not group.inherit_cpuset:
+        return [f"mkdir -p {shlex.quote(os.path.join(group.root, group.path))}"]
+    lines = []
+    here = group.root
+    for part in group.path.split("/"):
+        if group.controllers:
+            wanted = " ".join(f"+{controller}" for controller in group.controllers)
+            lines.append(f"echo {shlex.quote(wanted)} > {shlex.quote(here)}/cgroup.subtree_control")
+        parent, here = here, os.path.join(here, part)
+        lines.append(f"mkdir -p {shlex.quote(here)}")
+        if group.inherit_cpuset:
+            lines.append(f'for file in cpuset.cpus cpuset.mems; do [ -n "$(cat {shlex.quote(here)}/$file)" ] ||')
+            lines.append(f"  cat {shlex.quote(parent)}/$file > {shlex.quote(here)}/$file; done")
+    return lines
+
+
 def render(name: str, groups: t.Sequence[Group]) -> str:
     """The file's content: repeatable, POSIX sh, run with `sh -e` by the boot helper."""
     lines = ["#!/bin/sh", f"# {_paths.MARKER}: the limits of slice {name}", "set -e"]
     for group in groups:
-        parts = group.path.split("/")
-        here = group.root
-        for part in parts:
-            if group.controllers:
-                wanted = " ".join(f"+{controller}" for controller in group.controllers)
-                lines.append(f"echo {shlex.quote(wanted)} > {shlex.quote(here)}/cgroup.subtree_control")
-            parent, here = here, os.path.join(here, part)
-            lines.append(f"mkdir -p {shlex.quote(here)}")
-            if group.inherit_cpuset:
-                lines += [
-                    f'[ -n "$(cat {shlex.quote(here)}/{file})" ] || cat {shlex.quote(parent)}/{file} > {shlex.quote(here)}/{file}'
-                    for file in ("cpuset.cpus", "cpuset.mems")
-                ]
+        lines += _directories(group)
+        directory = os.path.join(group.root, group.path)
         lines += [
-            f"printf %s {shlex.quote(text)} > {shlex.quote(os.path.join(here, file))}" for file, text in group.writes
+            f"printf %s {_word(text)} > {shlex.quote(os.path.join(directory, file))}" for file, text in group.writes
         ]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import replace
 
 from .. import _paths
 from .._host.cgroupfs import TOP, Hierarchy
@@ -102,7 +103,9 @@ def _memory_writes(host: Host, before: Values, after: Values) -> list[tuple[str,
 
 def _boot_text(target: Target, state: SliceState, host: Host) -> str:
     path = host.path(state.name)
-    all_writes = [write for _option, write in writes(host, {}, target.values, state.parent)]
+    # Disks by their nodes: the shell looks up their numbers.
+    by_node = replace(host, disks={node: node for node in host.disks})
+    all_writes = [write for _option, write in writes(by_node, {}, target.asked, state.parent)]
     for key, text in target.asked_raw.items():
         tree = host.raw_tree(key)
         if tree is not None:

@@ -81,8 +81,12 @@ def _plan_present(spec: Spec, world: World, project: str, has_children: bool) ->
     assigned = state.record.assigned if state.record is not None else {}
     values = wanted(spec, state, host)
     raw = wanted_raw(spec, state, host, assigned.get(DEFAULTS, {}))
-    target = Target(values, raw, spec.unified, spec.state == "frozen", has_children)
-    record = Record(RECORDS, spec.name, project, {"limits": asked(values), "unified": dict(spec.unified)}, assigned)
+    cpusets = {option: value for option, value in spec.limits.items() if option.startswith("cpuset")}
+    asked_values = {option: cpusets.get(option, value) for option, value in values.items()}
+    target = Target(values, asked_values, raw, spec.unified, spec.state == "frozen", has_children)
+    record = Record(
+        RECORDS, spec.name, project, {"limits": asked(asked_values), "unified": dict(spec.unified)}, assigned
+    )
     changes = _changes(spec, target, state, host, record)
     notes = warnings(spec, values, host)
     if not changes:

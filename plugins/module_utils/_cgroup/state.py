@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .._errors import InvalidOption
 from .._host import cgroupfs, machine, systemd
 from .._host.cgroupfs import Hierarchy
 from .._host.files import read_text
@@ -50,8 +51,20 @@ def _expected(tree: Hierarchy, controllers: t.Collection[str]) -> set[str]:
     }
 
 
-def observe_host(devices: t.Iterable[str] = ()) -> Host:
-    """The facts that limits depend on; `devices` are paths of disks to look up.
+def _find_disks(specs: t.Iterable[Spec]) -> dict[str, str]:
+    """Device numbers of the paths that a task names."""
+    found = {}
+    for spec in specs:
+        for disk in spec.disks() if spec.state != "absent" else ():
+            try:
+                found[disk.device] = machine.disk_of(disk.device)
+            except InvalidOption as error:
+                raise InvalidOption(f"{spec.name}: io_max: {error}") from None
+    return found
+
+
+def observe_host(specs: t.Sequence[Spec] = ()) -> Host:
+    """The facts that limits depend on; of the specs, the disks are looked up.
 
     :raises InvalidOption: one of them is no disk.
     """
@@ -66,7 +79,7 @@ def observe_host(devices: t.Iterable[str] = ()) -> Host:
         memory=machine.memory_total(),
         page=machine.page_size(),
         disks=machine.disks(),
-        devices={path: machine.disk_of(path) for path in devices},
+        devices=_find_disks(specs),
         systemd=systemd.version() if managed else 0,
     )
 
@@ -84,6 +97,15 @@ def _limit_files(tree: Hierarchy, usage: bool) -> list[str]:
     return sorted(found)
 
 
+def _parents_cpuset(tree: Hierarchy, path: str) -> dict[str, str]:
+    """The cpuset of the nearest group above that is there: groups that are still to be made take it over."""
+    found: dict[str, str] = {}
+    while not found and path:
+        path = os.path.dirname(path)
+        found = cgroupfs.read_files(os.path.join(tree.path, path), ("cpuset.cpus", "cpuset.mems"))
+    return found
+
+
 def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, int], dict[str, str]]:
     """Limits and usage of one slice, and its parent's cpuset, which is a v1 slice's default.
 
@@ -96,7 +118,7 @@ def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, int
         directory = os.path.join(tree.path, path)
         words = v1 if tree.version == 1 else v2
         files = cgroupfs.read_files(directory, _limit_files(tree, usage=tree.version == 1 or host.version == "v2"))
-        parent = cgroupfs.read_files(os.path.dirname(directory), ("cpuset.cpus", "cpuset.mems"))
+        parent = _parents_cpuset(tree, path)
         parents.update(parent)
         usage.update(words.usage(files))
         for option, limit in LIMITS.items():
@@ -145,7 +167,9 @@ def _observe_slice(
     path = host.path(name)
     noted = record.assigned.get(DEFAULTS, {}) if record is not None else {}
     present = tuple(tree for tree in host.hierarchies if os.path.isdir(os.path.join(tree.path, path)))
-    limits, usage, parent = _read_kernel(host, path) if present else ({}, {}, {})
+    limits, usage, parent = _read_kernel(host, path)
+    if not present:
+        limits = {}
     found_unit = _observe_unit(name, shown) if host.manager == "systemd" else None
     if found_unit is not None and not found_unit.active and found_unit.text is not None:
         # Nothing is in the slice, so that the kernel has none: what will be in force is what the unit says.
@@ -180,7 +204,7 @@ def observe(specs: t.Sequence[Spec]) -> World:
 
     :raises InvalidOption: a disk of `io_max` is none.
     """
-    host = observe_host(disk.device for spec in specs if spec.state != "absent" for disk in spec.disks())
+    host = observe_host(specs)
     records = load_records(RECORDS)
     shown = _units(host, [spec.name for spec in specs])
     slices = {
