@@ -89,7 +89,7 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
 
 
 def _host_ports(mapping: Data) -> range:
-    first, _, last = str(mapping["host_port"]).partition("-")
+    first, _dash, last = str(mapping["host_port"]).partition("-")
     return range(int(first), int(last or first) + 1)
 
 

@@ -68,7 +68,7 @@ def mounts() -> list[str]:
     lines = []
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         for line in stream:
-            fields, _, rest = line.rstrip("\n").partition(" - ")
+            fields, _dash, rest = line.rstrip("\n").partition(" - ")
             parts = fields.split()
             lines.append(f"{parts[4]} {parts[5]} {rest}")
     return sorted(lines)

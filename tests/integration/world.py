@@ -72,7 +72,7 @@ class World:
         """A cgroup of its own in every hierarchy that this process is in (v1, hybrid or v2)."""
         roots = []
         for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-            fields, _, rest = line.partition(" - ")
+            fields, _dash, rest = line.partition(" - ")
             if rest.split()[0] in ("cgroup", "cgroup2"):
                 roots.append(pathlib.Path(fields.split()[4]))
         made = []
