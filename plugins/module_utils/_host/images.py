@@ -18,7 +18,7 @@ from .. import _paths
 from .._errors import IsolationError
 from .extract import Unpacked
 from .files import make_directories, read_text, remove_empty_directories, sync_directory, write_atomic
-from .mounts import mounts, overlay_layers, residents, sync_filesystem
+from .mounts import mounts, overlay_layers, sync_filesystem
 
 FORMAT = 1
 _STAGED = ".staged-"
@@ -125,7 +125,7 @@ def store(digest: str, source: t.Mapping[str, t.Any], make: t.Callable[[str, str
 
 
 def in_use(instances: bool = True) -> frozenset[str]:
-    """The `rootfs` directories of images that are a layer of a mounted overlay, or of a process's root directory.
+    """The `rootfs` directories of images that are a layer of a mounted overlay.
 
     Without `instances`, the mounts of our own instances don't count: their records tell what they need.
     """
@@ -133,8 +133,6 @@ def in_use(instances: bool = True) -> frozenset[str]:
     for mount in mounts():
         if mount.kind == "overlay" and (instances or not mount.target.startswith(_paths.INSTANCES + "/")):
             layers |= overlay_layers(mount)
-    for resident in residents():
-        layers |= resident.layers
     return frozenset(layer for layer in layers if layer.startswith(_paths.IMAGES + "/"))
 
 

@@ -180,7 +180,9 @@ def _unit_value(instance: Instance, name: str) -> str:
 def _source_text(source: t.Mapping[str, t.Any]) -> str:
     kind, options = next(iter(source.items()))
     shown = [
-        f"{key}={' '.join(value) if isinstance(value, list) else value}" for key, value in options.items() if value
+        f"{key}={' '.join(value) if isinstance(value, list) else value}"
+        for key, value in sorted(options.items())
+        if value
     ]
     return f"{kind} {', '.join(shown)}"
 
