@@ -140,7 +140,7 @@ def _add(archive: tarfile.TarFile, entry: _Entry, links: dict[tuple[int, int], s
         descriptor = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=entry.holder)
         with os.fdopen(descriptor, "rb") as content:
             info.size = os.fstat(descriptor).st_size
-            info.pax_headers.update(_attributes(descriptor))
+            info.pax_headers = {**info.pax_headers, **_attributes(descriptor)}
             archive.addfile(info, content)
     if not info.isreg():
         archive.addfile(info)

@@ -135,7 +135,7 @@ def test_two_services_share_an_image_and_nothing_else(world: World, archive: str
 
 @pytest.mark.parametrize(("mode", "size"), [("read_only", None), ("ephemeral", "1M"), ("overlay", None)])
 def test_modes(world: World, archive: str, mode: str, size: str | None) -> None:
-    files = [{"path": "/etc/web.conf", "content": "here"}]
+    files: list[dict[str, t.Any]] = [{"path": "/etc/web.conf", "content": "here"}]
     result = world.cycle("rootfs_prepare", name="web", source=tar(archive), mode=mode, size=size, files=files)["rootfs"]
     root = result["path"]
     assert world.sh(f"cat {root}/etc/web.conf") == "here"
@@ -149,7 +149,7 @@ def test_modes(world: World, archive: str, mode: str, size: str | None) -> None:
 
 
 def test_after_a_reboot(world: World, archive: str) -> None:
-    wanted = {
+    wanted: dict[str, t.Any] = {
         "name": "web",
         "source": tar(archive),
         "mode": "ephemeral",
@@ -189,7 +189,11 @@ def test_after_a_reboot(world: World, archive: str) -> None:
     ],
 )
 def test_what_was_changed_by_hand_is_mended(world: World, archive: str, damage: str) -> None:
-    wanted = {"name": "web", "source": tar(archive), "files": [{"path": "/etc/web.conf", "content": "here"}]}
+    wanted: dict[str, t.Any] = {
+        "name": "web",
+        "source": tar(archive),
+        "files": [{"path": "/etc/web.conf", "content": "here"}],
+    }
     result = world.apply("rootfs_prepare", **wanted)["rootfs"]
     names = {"root": result["path"], "image": result["image"], "layers": f"{INSTANCES}/web/layers", "helper": HELPER}
     world.sh(damage.format(**names))
@@ -199,8 +203,8 @@ def test_what_was_changed_by_hand_is_mended(world: World, archive: str, damage: 
 
 
 def test_files(world: World, archive: str) -> None:
-    base = {"name": "web", "source": tar(archive)}
-    files = [
+    base: dict[str, t.Any] = {"name": "web", "source": tar(archive)}
+    files: list[dict[str, t.Any]] = [
         {"path": "/bin/tool", "content": "one\n", "mode": "0755"},
         {"path": "/etc/passwd", "content": "ours\n", "owner": 3, "group": 4},
         {"path": "/opt/deep/er", "state": "directory", "owner": 1000, "mode": "0700"},
@@ -228,7 +232,7 @@ def test_links_in_the_root_lead_nowhere_else(world: World, archive: str, tmp_pat
     world.sh(
         f"cd {result['path']}; ln -s {outside} trap; ln -s ../../../../../../../../..{outside} trap2; ln -s {outside} etc/a.conf"
     )
-    files = [{"path": path, "content": "x"} for path in ("/trap2/b", "/etc/a.conf")]
+    files: list[dict[str, t.Any]] = [{"path": path, "content": "x"} for path in ("/trap2/b", "/etc/a.conf")]
     message = world.module("rootfs_prepare", name="web", source=tar(archive), files=files)
     assert "trap2" in message["msg"]
     world.apply("rootfs_prepare", name="web", source=tar(archive), files=files[1:])
@@ -237,7 +241,11 @@ def test_links_in_the_root_lead_nowhere_else(world: World, archive: str, tmp_pat
 
 
 def test_in_use(world: World, archive: str) -> None:
-    wanted = {"name": "web", "source": tar(archive), "files": [{"path": "/etc/web.conf", "content": "here"}]}
+    wanted: dict[str, t.Any] = {
+        "name": "web",
+        "source": tar(archive),
+        "files": [{"path": "/etc/web.conf", "content": "here"}],
+    }
     result = world.apply("rootfs_prepare", **wanted)["rootfs"]
     script = f"import os, time; os.chroot('{result['path']}'); os.chdir('/'); print('in', flush=True); time.sleep(600)"
     inside = world.popen(["unshare", "-m", world.python, "-c", script], stdout=subprocess.PIPE)
@@ -245,7 +253,8 @@ def test_in_use(world: World, archive: str) -> None:
     assert inside.stdout.readline() == "in\n"
     world.sh(f"echo mine > {result['path']}/etc/web.conf")
     assert not world.apply("rootfs_prepare", **wanted)["changed"]
-    for change in ({"files": []}, {"mode": "read_only"}, {"state": "absent"}):
+    changes: tuple[dict[str, t.Any], ...] = ({"files": []}, {"mode": "read_only"}, {"state": "absent"})
+    for change in changes:
         message = world.refused("rootfs_prepare", **{**wanted, **change})
         assert "stop the service web" in message
         assert "python" in message
@@ -259,7 +268,7 @@ def test_in_use(world: World, archive: str) -> None:
 
 
 def test_directory(world: World, source: pathlib.Path) -> None:
-    wanted = {"name": "web", "source": {"directory": {"path": str(source)}}}
+    wanted: dict[str, t.Any] = {"name": "web", "source": {"directory": {"path": str(source)}}}
     first = world.cycle("rootfs_prepare", **wanted)["rootfs"]
     world.sh(f"echo mine > {first['path']}/mine")
     (source / "etc/more").write_text("more")
@@ -269,7 +278,7 @@ def test_directory(world: World, source: pathlib.Path) -> None:
     assert f"image: {first['digest']}" in changed["diff"][0]["before"]
     assert world.sh(f"cat {second['path']}/etc/more") == "more"
     assert world.run(["ls", f"{second['path']}/mine"], check=False).returncode != 0
-    wanted["source"]["directory"]["revision"] = "2"  # type: ignore[index]
+    wanted["source"]["directory"]["revision"] = "2"
     third = world.cycle("rootfs_prepare", **wanted, prune_images=True)["rootfs"]
     assert world.sh(f"ls {IMAGES}").split() == [third["digest"].replace(":", "-")]
 
@@ -314,7 +323,8 @@ def test_bad_input(world: World, archive: str, tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("kind", ["cut off", "not an archive", "link out", "device", "too large", "too many"])
 def test_a_broken_archive_leaves_nothing(world: World, archive: str, tmp_path: pathlib.Path, kind: str) -> None:
-    bad, options = str(tmp_path / "bad.tar"), {}
+    bad = str(tmp_path / "bad.tar")
+    options: dict[str, t.Any] = {}
     if kind == "cut off":
         pathlib.Path(bad).write_bytes(pathlib.Path(archive).read_bytes()[:-100])
     elif kind == "not an archive":
@@ -366,7 +376,7 @@ def test_killed_anywhere(world: World, source: pathlib.Path) -> None:
     (source / "big").write_bytes(os.urandom(8 << 20))
     for number in range(300):
         (source / f"srv/{number}").write_text(str(number))
-    wanted = {
+    wanted: dict[str, t.Any] = {
         "name": "web",
         "source": {"directory": {"path": str(source)}},
         "files": [{"path": "/etc/web.conf", "content": "here"}],
@@ -404,7 +414,10 @@ def test_debian(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         world, "argv", lambda command, ns="host": [part for part in inside(command, ns) if part != "-n"]
     )
-    wanted = {"name": "deb", "source": {"debian": {"suite": "bookworm", "include": ["python3-minimal"]}}}
+    wanted: dict[str, t.Any] = {
+        "name": "deb",
+        "source": {"debian": {"suite": "bookworm", "include": ["python3-minimal"]}},
+    }
     result = world.apply("rootfs_prepare", **wanted)["rootfs"]
     root, base = result["path"], result["id_base"]
     assert not result["cached"]
