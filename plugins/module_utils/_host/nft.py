@@ -1,0 +1,111 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""nftables, by nft(8): whole tables are read, compared in nft's own form, and replaced in one transaction."""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import IsolationError
+from .process import find_tool, run
+
+
+class NftError(IsolationError):
+    """nft has refused something."""
+
+
+def available() -> bool:
+    """Whether nft is installed. Where it is not, no table of ours can exist."""
+    return find_tool("nft") is not None
+
+
+def _missing(stderr: str) -> bool:
+    return "No such file or directory" in stderr
+
+
+def list_text(table: str, terse: bool = False) -> str | None:
+    """A table (`inet NAME`) in nft's own form without counters' values, with `terse` without elements; None if there is none.
+
+    :raises NftError: nft failed.
+    """
+    if not available():
+        return None
+    done = run(["nft", "--stateless", *(["--terse"] if terse else []), "list", "table", *table.split()], check=False)
+    if done.returncode == 0:
+        return done.stdout
+    if _missing(done.stderr):
+        return None
+    raise NftError(f"nft list table {table}: {done.stderr.strip()}")
+
+
+def list_json(table: str) -> list[dict[str, t.Any]] | None:
+    """The objects of a table (`inet NAME`) as nft's JSON has them (libnftables-json(5)); None if there is none.
+
+    :raises NftError: nft failed.
+    """
+    if not available():
+        return None
+    done = run(["nft", "--json", "list", "table", *table.split()], check=False)
+    if done.returncode == 0:
+        return list(json.loads(done.stdout)["nftables"])
+    if _missing(done.stderr):
+        return None
+    raise NftError(f"nft list table {table}: {done.stderr.strip()}")
+
+
+def base_chains() -> list[dict[str, t.Any]]:
+    """The chains of all tables that hang on a hook, as nft's JSON has them; none if nft can't tell.
+
+    Rulesets of other tools may hold what this nft can't print; what concerns others is no reason to fail.
+    """
+    if not available():
+        return []
+    done = run(["nft", "--json", "list", "chains"], check=False)
+    if done.returncode != 0:
+        return []
+    objects = json.loads(done.stdout)["nftables"]
+    return [item["chain"] for item in objects if "hook" in item.get("chain", {})]
+
+
+@functools.lru_cache(maxsize=4)
+def canonical(table: str, text: str, terse: bool = False) -> str | None:
+    """What nft would list of `table` after loading `text`: found by loading it in an empty network namespace of its own.
+
+    None where nft is not installed.
+
+    :raises NftError: this nft or this kernel does not take the text.
+    """
+    if not available():
+        return None
+    listing = ["--stateless", *(["--terse"] if terse else []), "list", "table", *table.split()]
+    done = run(["unshare", "--net", "sh", "-c", 'nft -f - && exec nft "$@"', "nft", *listing], stdin=text, check=False)
+    if done.returncode != 0:
+        raise NftError(
+            f"table {table}: this host can't take the rules: {done.stderr.strip()}:"
+            " nftables 1.0.6 or newer and a kernel with NAT and fib expressions are needed"
+        )
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class ApplyRuleset:
+    """Step: hand a script to nft as one transaction: all of it or nothing."""
+
+    text: str
+    what: str
+
+    def run(self) -> None:
+        """Do so.
+
+        :raises NftError: nft or the kernel refused it; nothing has been changed.
+        """
+        done = run(["nft", "-f", "-"], stdin=self.text, check=False)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines()
+            answer = "; ".join(lines[:4]) or f"status {done.returncode}"
+            raise NftError(f"{self.what}: nft refused the transaction, nothing was changed: {answer}")
