@@ -248,7 +248,7 @@ def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Requ
             differences = "; ".join(
                 f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes
             )
-            outcome.error = f"{layer.kind} {plan.name}: applied, but the host still differs: {differences}"
+            outcome.error = f"applied, but the host still differs: {differences}"
 
 
 def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:

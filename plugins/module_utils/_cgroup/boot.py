@@ -12,8 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
-
-FOLDER = os.path.join(_paths.ETC, "boot.d")
+from .._host.boot import script_path
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Group:
 
 def path(name: str) -> str:
     """The file of a slice. `_`, which no name contains, joins the parts: parents sort before their children."""
-    return os.path.join(FOLDER, f"30-cgroup-{name.replace('/', '_')}.sh")
+    return script_path(f"30-cgroup-{name.replace('/', '_')}")
 
 
 def _word(text: str) -> str:

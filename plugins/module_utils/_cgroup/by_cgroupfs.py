@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import replace
 
 from .. import _paths
+from .._host.boot import EnsureBoot, TidyBoot
 from .._host.cgroupfs import TOP, Hierarchy
 from .._host.files import RemoveFile, WriteFile
 from .._host.records import Record
@@ -72,6 +73,8 @@ def drift(target: Target, state: SliceState, host: Host) -> tuple[str, t.Any, t.
     controllers = _controllers(target, host)
     if not set(controllers) <= state.controllers:
         return ("controllers", sorted(state.controllers), controllers)
+    if host.boot_gaps:
+        return ("boot helper", "incomplete", list(host.boot_gaps))
     if state.boot_text != _boot_text(target, state, host):
         return ("boot file", "none" if state.boot_text is None else "different", boot.path(state.name))
     return None
@@ -177,7 +180,7 @@ def present(target: Target, state: SliceState, host: Host, record: Record) -> Ac
     freezer = host.freezer()
     if freezer is not None and state.frozen != target.frozen:
         steps.append(apply.Freeze(freezer, path, target.frozen))
-    return Actions(prepare=(*prepare, *early), steps=tuple(steps), finish=tuple(late))
+    return Actions(prepare=(*prepare, *early), steps=tuple(steps), finish=(*late, EnsureBoot()))
 
 
 def absent(state: SliceState, host: Host, keep: t.Collection[str], force: bool) -> Actions:
@@ -196,4 +199,5 @@ def absent(state: SliceState, host: Host, keep: t.Collection[str], force: bool) 
         paths.append(host.path(name))
     else:
         paths.append(TOP)
-    return Actions(steps=tuple(steps), finish=(apply.RemoveEmptyParents(host.hierarchies, tuple(paths)),))
+    parents = apply.RemoveEmptyParents(host.hierarchies, tuple(paths))
+    return Actions(steps=tuple(steps), finish=(parents, TidyBoot()))

@@ -44,7 +44,7 @@ def foreign(state: SliceState, records: t.Collection[str]) -> str | None:
 def drift(target: Target, state: SliceState, host: Host) -> tuple[str, t.Any, t.Any] | None:
     """What differs beside limits: a name and its values before and after."""
     found = state.unit
-    if found is None or found.text != unit.render(state.name, target.values):
+    if found is None or found.text != unit.render(state.name, target.values, target.freed):
         return ("unit file", "different", systemd.unit_file(systemd.slice_unit(state.name)))
     return ("unit", "changed since it was loaded", "loaded") if found.stale else None
 
@@ -57,7 +57,7 @@ def check_overrides(target: Target, state: SliceState, differing: t.Sequence[str
     found = state.unit
     if found is None or not found.drop_ins or not differing or found.stale:
         return
-    if found.text == unit.render(state.name, target.values):
+    if found.text == unit.render(state.name, target.values, target.freed):
         raise IsolationError(
             f"{state.name}: {', '.join(differing)}: overridden by {found.drop_ins}:"
             f" remove that file, or run systemctl revert {systemd.slice_unit(state.name)}"
@@ -67,7 +67,7 @@ def check_overrides(target: Target, state: SliceState, differing: t.Sequence[str
 def present(target: Target, state: SliceState, host: Host, record: Record) -> Actions:
     """Write the unit, have systemd apply it, start it, so that it is visible with its limits before anything is in it."""
     name = systemd.slice_unit(state.name)
-    text = unit.render(state.name, target.values)
+    text = unit.render(state.name, target.values, target.freed)
     found = state.unit
     prepare: list[Step] = []
     if found is None or found.text != text:

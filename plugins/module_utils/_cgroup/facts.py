@@ -21,6 +21,9 @@ RECORDS = "cgroup"
 DEFAULTS = "unified_defaults"
 """In a record's `assigned`: the kernel's own value of each raw key that was ever set."""
 
+FREED = "freed_disks"
+"""In a record's `assigned`, under systemd: disks that were limited once."""
+
 _CORE = ("cpu", "cpuacct", "cpuset", "memory", "pids", "io", "blkio", "freezer")
 """Controllers whose v1 hierarchies a slice lies in; a runtime makes directories in the others when it needs them."""
 
@@ -39,6 +42,7 @@ class Host:
     disks: t.Mapping[str, str] = field(default_factory=dict)
     devices: t.Mapping[str, str] = field(default_factory=dict)
     systemd: int = 0
+    boot_gaps: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:

@@ -15,8 +15,8 @@ from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan, compare
 from . import by_cgroupfs, by_systemd
 from .backend import Backend, Target
-from .facts import DEFAULTS, RECORDS, Host, SliceState, World
-from .limits import LIMITS, Values, document, show
+from .facts import DEFAULTS, FREED, RECORDS, Host, SliceState, World
+from .limits import LIMITS, Value, Values, document, show
 from .spec import Spec
 from .want import asked, wanted, wanted_raw, warnings
 
@@ -72,6 +72,17 @@ def _changes(spec: Spec, target: Target, state: SliceState, host: Host, record: 
     return tuple(lines)
 
 
+def _freed_disks(values: Values, state: SliceState, host: Host) -> tuple[str, ...]:
+    """Disks that have or had limits, and shall have none."""
+
+    def nodes(value: Value) -> set[str]:
+        return {disk.device for disk in value} if isinstance(value, tuple) else set()
+
+    noted = state.record.assigned.get(FREED, []) if state.record is not None else []
+    once = {*noted, *nodes(state.limits.get("io_max", ()))}
+    return tuple(sorted(once.intersection(host.disks) - nodes(values.get("io_max", ()))))
+
+
 def _plan_present(spec: Spec, world: World, project: str, has_children: bool) -> tuple[Plan, bool]:
     host, state = world.host, world.slices[spec.name]
     backend = backend_of(host)
@@ -83,7 +94,10 @@ def _plan_present(spec: Spec, world: World, project: str, has_children: bool) ->
     raw = wanted_raw(spec, state, host, assigned.get(DEFAULTS, {}))
     cpusets = {option: value for option, value in spec.limits.items() if option.startswith("cpuset")}
     asked_values = {option: cpusets.get(option, value) for option, value in values.items()}
-    target = Target(values, asked_values, raw, spec.unified, spec.state == "frozen", has_children)
+    freed = _freed_disks(values, state, host) if host.manager == "systemd" else ()
+    target = Target(values, asked_values, raw, spec.unified, freed, spec.state == "frozen", has_children)
+    if freed or FREED in assigned:
+        assigned = {**assigned, FREED: list(freed)}
     record = Record(
         RECORDS, spec.name, project, {"limits": asked(asked_values), "unified": dict(spec.unified)}, assigned
     )
@@ -137,6 +151,7 @@ def _plan_absent(spec: Spec, world: World, going: t.Collection[str]) -> tuple[Pl
         # Only made for the slices inside it, with which it goes.
         return Plan(spec.name, result=gone), False
     actions = backend.absent(state, host, stay, spec.force)
+    # The record goes last: a killed run can be repeated.
     last: tuple[Step, ...] = () if state.record is None else (DropRecord(state.record),)
     change = Change("state", "frozen" if state.frozen else "present", "absent", "replace")
     plan = Plan(

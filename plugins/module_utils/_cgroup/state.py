@@ -11,6 +11,7 @@ import typing as t
 
 from .._errors import InvalidOption
 from .._host import cgroupfs, machine, systemd
+from .._host.boot import gaps
 from .._host.cgroupfs import Hierarchy
 from .._host.files import read_text
 from .._host.records import Record, load_records
@@ -81,6 +82,7 @@ def observe_host(specs: t.Sequence[Spec] = ()) -> Host:
         disks=machine.disks(),
         devices=_find_disks(specs),
         systemd=systemd.version() if managed else 0,
+        boot_gaps=() if managed else gaps(),
     )
 
 

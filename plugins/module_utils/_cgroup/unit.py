@@ -68,8 +68,11 @@ def _lines(option: str, value: Value) -> list[str]:
     return [f"{PROPERTIES[option]}={'infinity' if value == MAX else value}"]
 
 
-def render(name: str, limits: Values) -> str:
-    """The unit file of a slice. A limit that has the kernel's default is not written."""
+def render(name: str, limits: Values, freed: t.Iterable[str] = ()) -> str:
+    """The unit file of a slice. A limit that has the kernel's default is not written.
+
+    But for disks that had limits: of those that a unit no longer names, systemd leaves the old limits in force.
+    """
     lines = [
         f"# {_paths.MARKER}: change it by the module cgroup_slice",
         "[Unit]",
@@ -84,6 +87,7 @@ def render(name: str, limits: Values) -> str:
         value = limits.get(option, limit.default)
         if value != limit.default:
             lines += _lines(option, value)
+    lines += [f"{name}={device} infinity" for device in freed for name in _RATES.values()]
     return "\n".join(lines) + "\n"
 
 
@@ -99,7 +103,8 @@ def parse(text: str) -> dict[str, Value]:
         elif name in _RATES.values() and value.count(" ") == 1:
             device, _, rate = value.partition(" ")
             key = next(rate for rate, known in _RATES.items() if known == name)
-            disks.setdefault(device, {})[key] = int(rate) if rate.isdigit() else 0
+            if rate.isdigit():
+                disks.setdefault(device, {})[key] = int(rate)
         elif name == "CPUQuota" and value.endswith("%"):
             quota = value[:-1]
         elif name == "CPUQuotaPeriodSec" and value.endswith("us") and value[:-2].isdigit():

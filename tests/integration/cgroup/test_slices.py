@@ -45,7 +45,7 @@ def trees(world: World) -> list[str]:
 
 def read(world: World, file: str, name: str = NAME) -> str:
     """An interface file, in whatever hierarchy has it."""
-    return world.run(["cat", f"/sys/fs/cgroup/{file.split('.')[0]}/isolation/{name}/{file}"]).stdout.strip()
+    return world.run(["cat", f"/sys/fs/cgroup/{file.partition('.')[0]}/isolation/{name}/{file}"]).stdout.strip()
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_what_is_lost_is_made_again(world: World) -> None:
 
 
 def test_boot_file_brings_back_the_same_slice(world: World) -> None:
-    args = {
+    args: dict[str, t.Any] = {
         "name": NAME,
         "cpu_weight": 300,
         "cpu_max": "75%",
@@ -348,7 +348,7 @@ def test_another_project_is_refused(world: World) -> None:
         assert "belongs to project 'shop'" in world.refused("cgroup_slice", name=NAME, state=state)
 
 
-REFUSALS = [
+REFUSALS: list[tuple[dict[str, t.Any], list[str]]] = [
     ({"memory_max": "12Q"}, ["memory_max", "'12Q'", "not a size"]),
     ({"memory_max": "4000T"}, ["memory_max", "4000T", "this host has"]),
     ({"memory_max": "100"}, ["memory_max", "less than a page"]),
@@ -386,8 +386,9 @@ REFUSALS = [
 def test_bad_input_is_refused_by_name_before_any_change(world: World) -> None:
     before = world.snapshot()
     for options, words in REFUSALS:
+        args: dict[str, t.Any] = {"name": NAME, **options}
         for check in (True, False):
-            answer = world.module("cgroup_slice", check=check, **{"name": NAME, **options})
+            answer = world.module("cgroup_slice", check=check, **args)
             assert answer.get("failed"), options
             assert [word for word in words if word not in answer["msg"]] == [], answer["msg"]
     assert difference(before, world.snapshot()) == {}
