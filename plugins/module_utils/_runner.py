@@ -119,10 +119,19 @@ def _refusal(checked: ValidationResult) -> str:
     )
 
 
+def _without_none(value: t.Any) -> t.Any:
+    """A value without the options that were not given, at any depth: to validate them again would refuse them."""
+    if isinstance(value, t.Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
 def _check_rules(layer: Layer[t.Any, t.Any], element: Options) -> None:
     """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given."""
     validator = ArgumentSpecValidator(layer.options, **layer.rules)
-    given = {option: value for option, value in element.items() if value is not None}
+    given = _without_none(element)
     refusal = _refusal(validator.validate(given))
     if refusal:
         raise InvalidOption(f"{element.get('name')}: {refusal}")

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Tell what a host has of isolated services
+version_added: 0.1.0
+description:
+  - Reads what the other modules of this collection have made on a host. That it is ours is known from the records; what it is, is read
+    from the kernel, the host's supervisor and nftables.
+  - It is what C(docker ps), C(docker inspect) and C(docker network inspect) would tell.
+options:
+  gather_subset:
+    description:
+      - What to look at. V(all) is everything.
+    type: list
+    elements: str
+    choices: [all, bridges, slices, rootfs, images, services, portmaps]
+    default: [all]
+  project:
+    description:
+      - Only what belongs to this project. Without it, everything on the host is told.
+    type: str
+attributes:
+  check_mode:
+    description: Changes nothing, in check mode or without.
+    support: full
+  diff_mode:
+    description: There is never a difference.
+    support: none
+  idempotent:
+    description: Changes nothing, however often it runs.
+    support: full
+extends_documentation_fragment: []
+seealso:
+  - module: daemonless.isolation.bridge
+  - module: daemonless.isolation.cgroup_slice
+  - module: daemonless.isolation.rootfs_prepare
+  - module: daemonless.isolation.namespaced_service
+  - module: daemonless.isolation.nat_portmap
+author:
+  - daemonless.isolation contributors (@daemonless)
+"""
+
+EXAMPLES = r"""
+- name: Look at everything
+  daemonless.isolation.host_info:
+  register: host
+
+- name: Show which services run
+  ansible.builtin.debug:
+    msg: "{{ host.services | selectattr('state', 'eq', 'started') | map(attribute='name') }}"
+
+- name: Look at the published ports of one project
+  daemonless.isolation.host_info:
+    gather_subset: [portmaps]
+    project: default
+"""
+
+RETURN = r"""
+bridges:
+  description: Bridges, as M(daemonless.isolation.bridge) returns them.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: iso0
+      project: default
+      present: true
+      addresses: [10.88.0.1/24]
+      mode: nat
+slices:
+  description: Slices, as M(daemonless.isolation.cgroup_slice) returns them.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: web/3fa91c2
+      project: default
+      path: /isolation/web/3fa91c2
+      effective: {memory_max: 268435456}
+rootfs:
+  description: Root filesystems, and whether they are mounted and by which processes they are used.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: web-3fa91c2
+      project: default
+      service: web
+      mounted: true
+      path: /var/lib/isolation/instances/web-3fa91c2/rootfs
+images:
+  description: Images in the host's store, which all projects share, and the root filesystems that use them.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - digest: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      size: 58068674
+      rootfs: [web-3fa91c2]
+services:
+  description: Instances of services, as M(daemonless.isolation.namespaced_service) returns them.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: web-3fa91c2
+      project: default
+      service: web
+      state: started
+      pid: 4711
+portmaps:
+  description: Published ports by their owner, as nftables has them.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: web
+      project: default
+      mappings: [{host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
+"""
+
+from ..module_utils._info import run_info
+
+
+def main() -> None:
+    """Look at the host."""
+    run_info()
+
+
+if __name__ == "__main__":
+    main()
