@@ -152,7 +152,7 @@ class ChangeAddress:
         """
         host, _, length = self.address.partition("/")
         six = ":" in host
-        options = {"family": socket.AF_INET6 if six else socket.AF_INET}
+        options: dict[str, int] = {"family": socket.AF_INET6 if six else socket.AF_INET}
         if self.verb == "add" and six:
             options["flags"] = 0x02  # IFA_F_NODAD, linux/if_addr.h
         with _kernel(f"link {self.name}: address {self.address}: {self.verb}") as kernel:
@@ -186,7 +186,7 @@ class ForgetUdp:
 
         :raises NetlinkError: the kernel refused.
         """
-        for family in (socket.AF_INET, socket.AF_INET6):
+        for family in (int(socket.AF_INET), int(socket.AF_INET6)):
             wanted = [flow for flow in self.flows if flow.six == (family == socket.AF_INET6)]
             if wanted:
                 self._forget(family, wanted)

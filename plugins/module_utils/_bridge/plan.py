@@ -1,0 +1,364 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What brings the host's bridges to what is asked for. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _paths
+from .._errors import InvalidOption, IsolationError
+from .._host.boot import EnsureBoot, TidyBoot
+from .._host.files import RemoveFile, WriteFile
+from .._host.netlink import ChangeAddress, DeleteLink, MakeBridge, SetBridge, SetLink, SetPort
+from .._host.nft import ApplyRuleset
+from .._host.records import DropRecord, Record, SaveRecord, check_project
+from .._host.sysctl import WriteSysctl
+from .._plan import Change, Plan, Step, TaskPlan, compare
+from . import hostwide, render
+from .apply import RequireTools
+from .spec import BridgeSpec
+from .state import FOLDER, LAYER, SCRIPT, TABLE_FILE, Link, World, bridge_mac, describe, desired_bridges, own_sysctls
+
+DEFAULT_MTU = 1500
+
+
+class BridgeError(IsolationError):
+    """What is asked of a bridge can't be."""
+
+
+@dataclass
+class _Draft:
+    """A plan in the making."""
+
+    spec: BridgeSpec
+    changes: list[Change] = field(default_factory=list)
+    prepare: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    result: dict[str, t.Any] = field(default_factory=dict)
+    fresh: bool = False
+    """Whether the bridge comes or goes as a whole, so that its own rules need no lines of their own."""
+
+
+def _check_existing(spec: BridgeSpec, world: World, project: str) -> None:
+    record = world.records.get(spec.name)
+    check_project(LAYER, spec.name, project, record)
+    link = world.links.get(spec.name)
+    if link is None:
+        return
+    if record is None and spec.present:
+        raise BridgeError(
+            f"bridge {spec.name}: a link of this name ({link.kind or 'a device'}) exists already and is not ours:"
+            " choose another name, or remove that link first"
+        )
+    if record is not None and link.kind != "bridge":
+        raise BridgeError(
+            f"bridge {spec.name}: the link of this name is no bridge but {link.kind or 'a device'}:"
+            " somebody has replaced ours: remove that link, or choose another name"
+        )
+
+
+def _check_overlaps(spec: BridgeSpec, world: World, others: t.Iterable[BridgeSpec], leaving: t.Collection[str]) -> None:
+    """Refuse subnets that the host, or another bridge of ours, uses already."""
+    for version in (4, 6):
+        mine = spec.subnets(version)
+        for other in others:
+            for subnet in other.subnets(version):
+                for network in mine:
+                    if network.overlaps(subnet):
+                        raise InvalidOption(f"bridge {spec.name}: {network} overlaps {subnet} of bridge {other.name}")
+    link = world.links.get(spec.name)
+    there = link.addresses if link else ()
+    fresh = dataclasses.replace(spec, addresses=tuple(item for item in spec.addresses if item not in there))
+    for route in world.routes:
+        network_ = route.network()
+        if network_ is None or network_.is_link_local or network_.is_multicast or route.link in (spec.name, *leaving):
+            continue
+        for network in fresh.subnets(network_.version):
+            if network.overlaps(network_):
+                by = f" by {route.link}" if route.link else ""
+                what = "address" if route.kind == "local" else "route"
+                raise InvalidOption(
+                    f"bridge {spec.name}: {network} overlaps the host's {what} {network_}{by} ({route.kind}):"
+                    " choose a range that nothing else on this network uses"
+                )
+
+
+def _check_ports(spec: BridgeSpec, world: World, bridges: t.Mapping[str, BridgeSpec]) -> None:
+    for port in spec.ports:
+        link = world.links.get(port)
+        if link is None:
+            raise BridgeError(f"bridge {spec.name}: ports: the host has no link {port}")
+        if link.kind == "bridge" or port in bridges:
+            raise BridgeError(f"bridge {spec.name}: ports: {port} is a bridge, which can't be a port")
+        if link.master not in (None, spec.name):
+            raise BridgeError(
+                f"bridge {spec.name}: ports: {port} belongs to {link.master} already:"
+                f" release it first (ip link set {port} nomaster)"
+            )
+    for other in spec.allow_bridges:
+        if other not in bridges:
+            raise InvalidOption(
+                f"bridge {spec.name}: allow_bridges: there is no bridge {other} of ours, and none in this task"
+            )
+
+
+def _check(
+    spec: BridgeSpec, world: World, project: str, bridges: t.Mapping[str, BridgeSpec], leaving: t.Collection[str]
+) -> None:
+    _check_existing(spec, world, project)
+    if not spec.present:
+        return
+    if spec.subnets(6) and not world.six:
+        raise BridgeError(
+            f"bridge {spec.name}: addresses: this host's kernel has IPv6 switched off: leave the v6 address out"
+        )
+    _check_overlaps(spec, world, [other for other in bridges.values() if other.name != spec.name], leaving)
+    _check_ports(spec, world, bridges)
+
+
+def _mtu(spec: BridgeSpec, world: World) -> int:
+    uplink = world.uplink()
+    if spec.mtu is not None:
+        return spec.mtu
+    if uplink is None:
+        return DEFAULT_MTU
+    # A tunnel's MTU may be less than v6 needs (RFC 8200, 5).
+    return max(uplink.mtu, 1280) if spec.subnets(6) else uplink.mtu
+
+
+def _configured(spec: BridgeSpec, world: World) -> dict[str, t.Any]:
+    """The properties of the link that a spec asks for."""
+    return {
+        "addresses": sorted(spec.addresses),
+        "mac": bridge_mac(spec, world.machine),
+        "mtu": _mtu(spec, world),
+        "stp": spec.stp,
+        "forward_delay": f"{spec.forward_delay / 100:g}s",
+        "ageing_time": f"{spec.ageing_time / 100:g}s",
+        "group": str(render.GROUP),
+        "up": True,
+        "ports": list(spec.ports),
+    }
+
+
+def _found(spec: BridgeSpec, link: Link, world: World) -> dict[str, t.Any]:
+    """The same properties as the kernel has them. Ports that are not named by us are services'."""
+    record = world.records.get(spec.name)
+    named = {*spec.ports, *(record.spec.get("ports", []) if record else [])}
+    return {
+        "addresses": sorted(link.addresses),
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "stp": bool(link.stp),
+        "forward_delay": f"{link.forward_delay / 100:g}s",
+        "ageing_time": f"{link.ageing_time / 100:g}s",
+        "group": link.group,
+        "up": link.up,
+        "ports": sorted(port for port in named if port in world.links and world.links[port].master == spec.name),
+    }
+
+
+def _link_steps(spec: BridgeSpec, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[Step]:
+    """Steps that bring a link from some properties to others, in place."""
+    name = spec.name
+    changed = {key for key, value in after.items() if before.get(key) != value}
+    steps: list[Step] = []
+    plain = {"mac": ("address", after["mac"]), "mtu": ("mtu", after["mtu"]), "group": ("group", render.GROUP)}
+    values = {attribute: value for key, (attribute, value) in plain.items() if key in changed}
+    if values:
+        steps.append(SetLink(name, values))
+    own = {
+        "stp": ("br_stp_state", int(spec.stp)),
+        "forward_delay": ("br_forward_delay", spec.forward_delay),
+        "ageing_time": ("br_ageing_time", spec.ageing_time),
+    }
+    numbers = {attribute: value for key, (attribute, value) in own.items() if key in changed}
+    if numbers:
+        steps.append(SetBridge(name, numbers))
+    old, new = before.get("addresses", []), list(spec.addresses)
+    steps += [ChangeAddress("add", name, address) for address in new if address not in old]
+    steps += [ChangeAddress("del", name, address) for address in old if address not in new]
+    if "up" in changed:
+        steps.append(SetLink(name, {"state": "up"}))
+    held = before.get("ports", [])
+    steps += [SetPort(port, None) for port in held if port not in spec.ports]
+    steps += [SetPort(port, name) for port in spec.ports if port not in held]
+    return steps
+
+
+def _policy(spec: BridgeSpec) -> dict[str, t.Any]:
+    kept = spec.record()
+    return {key: kept[key] for key in ("mode", "ipv6_mode", "trusted_interfaces", "allow_bridges", "service_to_host")}
+
+
+def _files(spec: BridgeSpec, world: World) -> dict[str, str]:
+    return {
+        f"{FOLDER}/{spec.name}.ip": render.ip_batch(spec, bridge_mac(spec, world.machine), _mtu(spec, world)),
+        f"{FOLDER}/{spec.name}.sysctl": render.sysctl_file(own_sysctls(spec, world.six)),
+    }
+
+
+def _present(spec: BridgeSpec, world: World, project: str) -> _Draft:
+    draft = _Draft(spec)
+    link, known = world.links.get(spec.name), world.records.get(spec.name)
+    after = _configured(spec, world)
+    record = Record(LAYER, spec.name, project, spec.record(), {})
+    draft.fresh = link is None
+    if link is None:
+        draft.changes.append(Change("state", "absent", "present"))
+        draft.changes += [
+            change for change in compare({}, {**after, **_policy(spec)}) if change.after not in ([], None)
+        ]
+        draft.steps.append(MakeBridge(spec.name, after["mac"]))
+        draft.steps += [WriteSysctl(key, value) for key, value in own_sysctls(spec, world.six).items()]
+        draft.steps += _link_steps(spec, {"mac": after["mac"]}, after)
+        draft.result = {
+            **describe(spec.name, spec, None, world.links),
+            "mac": after["mac"],
+            "mtu": after["mtu"],
+            "ports": list(spec.ports),
+        }
+    else:
+        before = _found(spec, link, world)
+        draft.changes += compare(before, after)
+        for key, value in own_sysctls(spec, world.six).items():
+            if world.sysctls.get(key) != value:
+                draft.changes.append(Change(key.replace("/", "."), world.sysctls.get(key), value))
+                draft.steps.append(WriteSysctl(key, value))
+        draft.steps += _link_steps(spec, before, after)
+        kept = {key: known.spec.get(key) for key in _policy(spec)} if known else {}
+        draft.changes += compare(kept, _policy(spec))
+        draft.result = describe(spec.name, spec, link, world.links)
+        if draft.changes:
+            draft.result.update(addresses=list(spec.addresses), mac=after["mac"], mtu=after["mtu"])
+    draft.prepare.append(RequireTools())
+    if known != record:
+        if not draft.changes:
+            draft.changes.append(Change("record", "other" if known else "absent", "present"))
+        draft.prepare.append(SaveRecord(record))
+    stale = {path: text for path, text in _files(spec, world).items() if world.files.get(path) != text}
+    draft.prepare += [WriteFile(path, text) for path, text in stale.items()]
+    if stale and not draft.changes:
+        draft.changes.append(Change("boot files", "other", ", ".join(sorted(stale))))
+    return draft
+
+
+def _absent(spec: BridgeSpec, world: World) -> _Draft:
+    draft = _Draft(spec, result={"name": spec.name, "state": "absent"})
+    record, link = world.records.get(spec.name), world.links.get(spec.name)
+    if record is None:
+        return draft
+    draft.fresh = True
+    named = record.spec.get("ports", [])
+    users = sorted(port.name for port in world.links.values() if port.master == spec.name and port.name not in named)
+    if users and not spec.force:
+        raise BridgeError(
+            f"bridge {spec.name}: links are attached to it: {', '.join(users)}: remove the services that use it first, or set force"
+        )
+    draft.changes.append(Change("state", "present", "absent"))
+    draft.prepare.append(RequireTools())
+    if link is not None:
+        draft.prepare.append(DeleteLink(spec.name))
+    draft.steps += [RemoveFile(f"{FOLDER}/{spec.name}.{kind}", _paths.ETC) for kind in ("ip", "sysctl")]
+    draft.steps.append(DropRecord(record))
+    return draft
+
+
+def _rule_changes(world: World, bridges: t.Mapping[str, BridgeSpec]) -> list[tuple[str, Change]]:
+    """A line for each rule that differs, with the bridge whose it is (`` for the table's own)."""
+    if world.actual == world.wanted and (world.actual is not None or not bridges):
+        return []
+    if world.actual is None:
+        return [("", Change("nftables", "absent", f"table {render.TABLE}"))]
+    found = []
+    before, after = render.parse_listing(world.actual), render.parse_listing(world.wanted or "")
+    for chain in [*after, *(chain for chain in before if chain not in after)]:
+        old, new = before.get(chain, []), after.get(chain, [])
+        if old == new:
+            continue
+        owner = chain.partition("-")[2]
+        gone = [rule for rule in old if rule not in new]
+        added = [rule for rule in new if rule not in old]
+        found += [(owner, Change(f"nft {chain}", rule, None)) for rule in gone]
+        found += [(owner, Change(f"nft {chain}", None, rule)) for rule in added]
+        if not gone and not added:
+            found.append((owner, Change(f"nft {chain}", "in another order", f"{len(new)} rules in order")))
+        if chain not in before and not new:
+            found.append((owner, Change(f"nft {chain}", None, "an empty chain")))
+    return found or [("", Change("nftables", "other definitions", f"table {render.TABLE}"))]
+
+
+def _attribute(drafts: t.Sequence[_Draft], changes: t.Iterable[tuple[str, Change]], always: bool) -> None:
+    """Give changes of the whole host to the element that they are about, else to the first that changes or stays.
+
+    Rules and boot files of a bridge that comes or goes are part of that, and get lines only with `always`.
+    """
+    by_name = {draft.spec.name: draft for draft in drafts}
+    staying = [draft for draft in drafts if draft.changes or draft.spec.present]
+    for owner, change in changes:
+        draft = by_name.get(owner)
+        if draft is None and staying:
+            draft = next((one for one in staying if one.changes), staying[0])
+        if draft is not None and draft in staying and (always or not draft.fresh):
+            draft.changes.append(change)
+
+
+def _shared(
+    world: World, bridges: t.Mapping[str, BridgeSpec], settings: hostwide.Settings
+) -> tuple[list[Change], list[Step]]:
+    """What is done once for all bridges: boot files, the table in one transaction, settings of the host."""
+    text = render.table_text(bridges.values())
+    macs = [(bridge, bridge_mac(bridge, world.machine)) for bridge in bridges.values()]
+    files = {TABLE_FILE: text, SCRIPT: render.boot_script(macs, FOLDER, TABLE_FILE), **settings.files}
+    steps: list[Step] = []
+    changes: list[Change] = []
+    if bridges:
+        stale = {path: content for path, content in files.items() if world.files.get(path) != content}
+        steps += [WriteFile(path, content) for path, content in stale.items()]
+        missing = [*stale, *world.boot_gaps]
+        if missing:
+            changes.append(Change("boot files", "other", ", ".join(sorted(missing))))
+    if world.actual != world.wanted or (bridges and world.actual is None):
+        steps.append(ApplyRuleset(text, f"table {render.TABLE}"))
+    steps += settings.steps
+    gone = [path for path in (TABLE_FILE, SCRIPT, *settings.obsolete) if not bridges or path in settings.obsolete]
+    steps += [RemoveFile(path, _paths.ETC) for path in gone if world.files.get(path) is not None]
+    return changes, steps
+
+
+def plan_task(specs: t.Sequence[BridgeSpec], world: World, project: str) -> TaskPlan:
+    """The plans of all bridges of a task.
+
+    :raises IsolationError: something that was asked for can't be.
+    """
+    bridges = desired_bridges(specs, world.records)
+    leaving = [spec.name for spec in specs if not spec.present]
+    for spec in specs:
+        _check(spec, world, project, bridges, leaving)
+    drafts = [_present(spec, world, project) if spec.present else _absent(spec, world) for spec in specs]
+    settings = hostwide.settings(world, bridges)
+    changes, shared = _shared(world, bridges, settings)
+    _attribute(drafts, [("", change) for change in settings.changes], always=True)
+    _attribute(drafts, [*(("", change) for change in changes), *_rule_changes(world, bridges)], always=False)
+    if not any(draft.changes for draft in drafts):
+        shared = []
+    finish: Step = EnsureBoot() if bridges else TidyBoot()
+    last = max((index for index, draft in enumerate(drafts) if draft.changes), default=-1)
+    elements = tuple(
+        Plan(
+            name=draft.spec.name,
+            changes=tuple(draft.changes),
+            prepare=tuple(draft.prepare) if draft.changes else (),
+            steps=tuple(draft.steps),
+            finish=(finish,) if index == last else (),
+            result=draft.result,
+            warnings=world.warnings if index == 0 else (),
+        )
+        for index, draft in enumerate(drafts)
+    )
+    return TaskPlan(elements, tuple(shared))

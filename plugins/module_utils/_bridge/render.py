@@ -1,0 +1,257 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The nftables table and the boot files of all bridges, as text. Pure.
+
+Each bridge has chains of its own (`guard-NAME` and so on), so that a rule that differs can be attributed. Priorities are
+numbers, since older nft does not know their names in every hook.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _paths
+from .spec import BridgeSpec
+
+TABLE = "inet isolation_bridge"
+GROUP = 0x69736F
+"""The link group of our bridges (`iso` in ASCII): what is static in other tables can name them all by it."""
+
+METADATA6 = ("fd00:ec2::254", "fd20:ce::254")
+"""Where clouds answer for instances' metadata over v6; 169.254.0.0/16 is the v4 counterpart (RFC 3927)."""
+
+_PROTO = {4: "ip", 6: "ip6"}
+
+Chains = t.Dict[str, t.List[str]]
+
+
+def quote_set(names: t.Iterable[str]) -> str:
+    """Names of links as an nft set."""
+    return "{ " + ", ".join(f'"{name}"' for name in names) + " }"
+
+
+def _set(values: t.Iterable[t.Any]) -> str:
+    return "{ " + ", ".join(str(value) for value in values) + " }"
+
+
+def _spoof(bridge: BridgeSpec) -> list[str]:
+    """What may come from a bridge: its own subnets as source, never the bridge's own address, nothing for loopback.
+
+    With links of the host as ports, there is a network behind them whose sources can't be known.
+    """
+    rules = ["ip daddr 127.0.0.0/8 drop", "ip6 daddr ::1 drop"]
+    if bridge.ports:
+        return [*rules, "ip saddr 127.0.0.0/8 drop", "ip6 saddr ::1 drop"]
+    four, six = bridge.subnets(4), bridge.subnets(6)
+    rules += [
+        f"{_PROTO[version]} saddr {_set(bridge.hosts(version))} drop" for version in (4, 6) if bridge.hosts(version)
+    ]
+    rules.append(f"ip saddr != {_set(four)} drop" if four else "meta nfproto ipv4 drop")
+    # Link-local and unspecified sources carry neighbour discovery (RFC 4861, 7.2.2; RFC 4862, 5.4).
+    rules.append(f"ip6 saddr != {_set([*six, 'fe80::/10', '::'])} drop")
+    return rules
+
+
+def _guard(bridge: BridgeSpec) -> list[str]:
+    """What may come from elsewhere to a bridge's subnets before connection tracking: nothing but from trusted links.
+
+    Answers to masqueraded flows carry the host's address at this point. In mode `routed` answers carry the service's:
+    there the forward hook decides, and only the bridge's own address is closed here.
+    """
+    rules = []
+    if bridge.trusted_interfaces:
+        rules.append(f"iifname {quote_set(bridge.trusted_interfaces)} return")
+    for version in (4, 6):
+        closed: t.Sequence[t.Any] = bridge.subnets(version)
+        if bridge.mode_of(version) == "routed":
+            closed = bridge.hosts(version)
+        if closed:
+            rules.append(f"{_PROTO[version]} daddr {_set(closed)} drop")
+    return rules
+
+
+def _input(bridge: BridgeSpec) -> list[str]:
+    """What services may reach on the host itself: answers, neighbour discovery, and what is listed."""
+    rules = [
+        "ct state established,related accept",
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    ]
+    for entry in bridge.service_to_host:
+        protocol, _, ports = entry.partition("/")
+        rules.append(f"{protocol} dport {ports} accept" if ports else f"meta l4proto {entry} accept")
+    return [*rules, "drop"]
+
+
+def _allowed(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
+    """The other bridges that this one may talk to: a pair is open if either of them says so."""
+    return [other.name for other in others if other.name in bridge.allow_bridges or bridge.name in other.allow_bridges]
+
+
+def _out(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
+    """Where what comes from a bridge may go."""
+    rules = [
+        "ip daddr 169.254.0.0/16 drop",
+        f"ip6 daddr {_set(METADATA6)} drop",
+        f'oifname "{bridge.name}" accept',
+        "ct state established,related accept",
+        "ct state invalid drop",
+    ]
+    if others:
+        names = [other.name for other in others]
+        rules.append(f"oifname {quote_set(names)} ct status dnat accept")
+        allowed = _allowed(bridge, others)
+        if allowed:
+            rules.append(f"oifname {quote_set(allowed)} accept")
+        rules.append(f"oifname {quote_set(names)} drop")
+    rules += [f"meta nfproto ipv{version} drop" for version in (4, 6) if bridge.mode_of(version) == "internal"]
+    return rules
+
+
+def _in(bridge: BridgeSpec) -> list[str]:
+    """What may go to a bridge from elsewhere than our bridges."""
+    rules = ["ct state established,related accept", "ct status dnat accept"]
+    if bridge.trusted_interfaces:
+        rules.append(f"iifname {quote_set(bridge.trusted_interfaces)} accept")
+    return [*rules, "drop"]
+
+
+def _nat(bridge: BridgeSpec, names: t.Sequence[str]) -> list[str]:
+    """The host's address for what leaves for elsewhere; services of our bridges are seen with their own."""
+    return [
+        f"{_PROTO[version]} saddr {_set(bridge.subnets(version))} oifname != {quote_set(['lo', *names])} masquerade"
+        for version in (4, 6)
+        if bridge.mode_of(version) == "nat" and bridge.subnets(version)
+    ]
+
+
+def _chains(bridges: t.Sequence[BridgeSpec]) -> Chains:
+    names = [bridge.name for bridge in bridges]
+    ours = quote_set(names)
+
+    def base(kind: str, hook: str, priority: int, rules: t.Iterable[str]) -> list[str]:
+        return [f"type {kind} hook {hook} priority {priority}; policy accept;", *rules]
+
+    chains: Chains = {}
+    for bridge in bridges:
+        others = [other for other in bridges if other is not bridge]
+        chains[f"spoof-{bridge.name}"] = _spoof(bridge)
+        chains[f"guard-{bridge.name}"] = _guard(bridge)
+        chains[f"input-{bridge.name}"] = _input(bridge)
+        chains[f"out-{bridge.name}"] = _out(bridge, others)
+        chains[f"in-{bridge.name}"] = _in(bridge)
+        chains[f"nat-{bridge.name}"] = _nat(bridge, names)
+    chains["prerouting"] = base(
+        "filter",
+        "prerouting",
+        -300,
+        [
+            *(f'iifname "{name}" jump spoof-{name}' for name in names),
+            f"iifname {quote_set(['lo', *names])} accept",
+            *(f"jump guard-{name}" for name in names),
+        ],
+    )
+    chains["input"] = base("filter", "input", 0, [f'iifname "{name}" jump input-{name}' for name in names])
+    chains["forward"] = base(
+        "filter",
+        "forward",
+        0,
+        [
+            *(f'iifname "{name}" jump out-{name}' for name in names),
+            f"iifname {ours} accept",
+            *(f'oifname "{name}" jump in-{name}' for name in names),
+        ],
+    )
+    # Siblings are sent through the host on purpose: the kernel must not point out the shorter way to them (RFC 1812, 5.2.7.2).
+    chains["output"] = base(
+        "filter",
+        "output",
+        0,
+        [f"oifname {ours} icmp type redirect drop", f"oifname {ours} icmpv6 type nd-redirect drop"],
+    )
+    chains["postrouting"] = base("nat", "postrouting", 100, [f"jump nat-{name}" for name in names])
+    return chains
+
+
+def table_text(bridges: t.Iterable[BridgeSpec]) -> str:
+    """A script for `nft -f` that replaces the table as a whole; with no bridges, that removes it."""
+    bridges = sorted(bridges, key=lambda bridge: bridge.name)
+    lines = [f"# {_paths.MARKER}", f"table {TABLE}", f"delete table {TABLE}"]
+    if bridges:
+        lines.append(f"table {TABLE} {{")
+        for chain, rules in _chains(bridges).items():
+            lines += [f"\tchain {chain} {{", *(f"\t\t{rule}" for rule in rules), "\t}"]
+        lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def parse_listing(text: str) -> Chains:
+    """The chains of a table as nft lists it, each with its lines."""
+    chains: Chains = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == "chain" and words[2] == "{":
+            current = chains.setdefault(words[1], [])
+        elif words and words[0] not in ("table", "}"):
+            current.append(line.strip())
+    return chains
+
+
+def ip_batch(bridge: BridgeSpec, mac: str, mtu: int) -> str:
+    """A batch for `ip -batch` that configures a bridge that is there. It can be repeated."""
+    link = bridge.name
+    lines = [
+        f"# {_paths.MARKER}",
+        f"link set dev {link} address {mac}",
+        f"link set dev {link} mtu {mtu}",
+        f"link set dev {link} group {GROUP}",
+        f"link set dev {link} type bridge stp_state {int(bridge.stp)} forward_delay {bridge.forward_delay}"
+        f" ageing_time {bridge.ageing_time}",
+    ]
+    lines += [
+        f"address replace {address} dev {link}" + (" nodad" if ":" in address else "") for address in bridge.addresses
+    ]
+    lines.append(f"link set dev {link} up")
+    return "\n".join(lines) + "\n"
+
+
+def sysctl_file(values: t.Mapping[str, str]) -> str:
+    """Kernel settings as lines of `key = value`, keys with slashes (sysctl.d(5))."""
+    return "".join(
+        f"{line}\n" for line in [f"# {_paths.MARKER}", *(f"{key} = {value}" for key, value in values.items())]
+    )
+
+
+def boot_script(bridges: t.Iterable[tuple[BridgeSpec, str]], folder: str, table_file: str) -> str:
+    """The shell script that brings the bridges (each with its MAC address) back at boot. It can be repeated.
+
+    The guards come before the links, and the links before forwarding can matter to them.
+    """
+    lines = [
+        "#!/bin/sh",
+        f"# {_paths.MARKER}",
+        "set -e",
+        "settings() {",
+        "  while read -r key equals value; do",
+        '    case $key in "#"*|"") continue ;; esac',
+        '    if [ -e "/proc/sys/$key" ]; then echo "$value" >"/proc/sys/$key"; fi',
+        '  done <"$1"',
+        "}",
+        f"nft -f {table_file}",
+        f"settings {folder}/_host.sysctl",
+    ]
+    for bridge, mac in sorted(bridges, key=lambda pair: pair[0].name):
+        name = bridge.name
+        lines += [
+            f"[ -e /sys/class/net/{name} ] || ip link add name {name} address {mac} type bridge",
+            f"settings {folder}/{name}.sysctl",
+            f"ip -batch {folder}/{name}.ip",
+        ]
+        for port in bridge.ports:
+            lines.append(
+                f"if [ -e /sys/class/net/{port} ]; then ip link set dev {port} master {name} up;"
+                f' else echo "bridge {name}: port {port} is not there" >&2; fi'
+            )
+    return "\n".join(lines) + "\n"

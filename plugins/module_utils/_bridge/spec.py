@@ -1,0 +1,240 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be asked of a bridge, and its canonical form."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+from dataclasses import asdict, dataclass
+
+from .._errors import InvalidOption
+from .._names import check_name
+from .._units import parse_seconds
+
+MODES = ("nat", "routed", "internal")
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+MAX_NAME = 15
+"""IFNAMSIZ less its terminating zero (netdevice(7))."""
+
+_RESERVED = frozenset({"all", "default", "lo"})
+_LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_TICKS = 100
+"""The kernel counts a bridge's times in hundredths of a second (USER_HZ)."""
+
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+Interface = t.Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+OPTIONS: dict[str, t.Any] = {
+    "name": {"type": "str"},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": list(MODES), "default": "nat"},
+    "ipv6_mode": {"type": "str", "choices": list(MODES)},
+    "mtu": {"type": "int"},
+    "mac": {"type": "str"},
+    "stp": {"type": "bool", "default": False},
+    "forward_delay": {"type": "str", "default": "15s"},
+    "ageing_time": {"type": "str", "default": "5m"},
+    "trusted_interfaces": {"type": "list", "elements": "str", "default": []},
+    "allow_bridges": {"type": "list", "elements": "str", "default": []},
+    "service_to_host": {"type": "list", "elements": "str", "default": []},
+    "ports": {"type": "list", "elements": "str", "default": []},
+    "force": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+RULES: dict[str, t.Any] = {}
+
+
+@dataclass(frozen=True)
+class BridgeSpec:
+    """One bridge as it is asked for.
+
+    `mtu` and `mac` are None where the host decides. Times are in the kernel's hundredths of a second. Entries of
+    `service_to_host` are `udp/53` or `tcp/8000-8010`, `icmp` or `icmpv6`.
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    mode: str = "nat"
+    ipv6_mode: str = "nat"
+    mtu: int | None = None
+    mac: str | None = None
+    stp: bool = False
+    forward_delay: int = 15 * _TICKS
+    ageing_time: int = 300 * _TICKS
+    trusted_interfaces: tuple[str, ...] = ()
+    allow_bridges: tuple[str, ...] = ()
+    service_to_host: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    force: bool = False
+    present: bool = True
+
+    def hosts(self, version: int) -> tuple[str, ...]:
+        """The bridge's own addresses of a family (4 or 6)."""
+        found = (ipaddress.ip_interface(address) for address in self.addresses)
+        return tuple(str(address.ip) for address in found if address.version == version)
+
+    def subnets(self, version: int) -> tuple[Network, ...]:
+        """The subnets of a family (4 or 6), sorted."""
+        found: t.Iterable[Interface] = (ipaddress.ip_interface(address) for address in self.addresses)
+        networks: set[t.Any] = {address.network for address in found if address.version == version}
+        return tuple(sorted(networks))
+
+    def mode_of(self, version: int) -> str:
+        """The mode of a family."""
+        return self.mode if version == 4 else self.ipv6_mode
+
+    def record(self) -> dict[str, t.Any]:
+        """The canonical form that the record keeps."""
+        kept = asdict(self)
+        for key in ("name", "force", "present"):
+            kept.pop(key)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
+
+
+def from_record(name: str, kept: t.Mapping[str, t.Any]) -> BridgeSpec:
+    """The specification that a record keeps."""
+    known: dict[str, t.Any] = {key: kept[key] for key in BridgeSpec(name).record() if key in kept}
+    fields: dict[str, t.Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+    return BridgeSpec(name, **fields)
+
+
+def check_link(name: str, option: str) -> str:
+    """Return `name` if a network interface can have it (no patterns).
+
+    :raises InvalidOption: it can't.
+    """
+    if not _LINK.fullmatch(name):
+        raise InvalidOption(
+            f"{option}: {name!r} is not the name of a network interface: at most {MAX_NAME} letters, digits,"
+            " dots, colons, underscores or dashes; patterns are not taken"
+        )
+    return name
+
+
+def check_bridge_name(name: str, option: str = "name") -> str:
+    """Return `name` if one of our bridges can have it.
+
+    :raises InvalidOption: it can't.
+    """
+    check_name(name, option)
+    if len(name) > MAX_NAME or name in _RESERVED:
+        raise InvalidOption(
+            f"{option}: {name!r} can't be the name of a bridge: the kernel takes at most {MAX_NAME} characters,"
+            f" and not {', '.join(sorted(_RESERVED))}"
+        )
+    return name
+
+
+def _address(text: str, name: str) -> Interface:
+    option = f"{name}: addresses: {text!r}"
+    try:
+        if "/" not in text:
+            raise ValueError("the length of the prefix is missing")
+        found = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise InvalidOption(
+            f"{option}: not an address with its prefix, such as 10.88.0.1/24 or fd88::1/64: {error}"
+        ) from None
+    ip, network = found.ip, found.network
+    if ip.is_loopback or ip.is_multicast or ip.is_link_local or ip.is_unspecified or getattr(ip, "scope_id", None):
+        raise InvalidOption(f"{option}: loopback, multicast, link-local and unspecified addresses can't be a bridge's")
+    if network.prefixlen > network.max_prefixlen - 2:
+        raise InvalidOption(f"{option}: no room for services: use a prefix of at most /{network.max_prefixlen - 2}")
+    if ip == network.network_address or (found.version == 4 and ip == network.broadcast_address):
+        raise InvalidOption(
+            f"{option}: this is the network's own address or its broadcast address: use {network[1]}/{network.prefixlen}"
+        )
+    return found
+
+
+def _addresses(given: t.Sequence[str], name: str) -> tuple[str, ...]:
+    found = [_address(text.strip(), name) for text in given]
+    for index, one in enumerate(found):
+        for other in found[:index]:
+            if one.ip == other.ip:
+                raise InvalidOption(f"{name}: addresses: {one.ip} is given more than once")
+            if one.version == other.version and one.network != other.network and one.network.overlaps(other.network):
+                raise InvalidOption(f"{name}: addresses: {one} and {other} overlap")
+    return tuple(str(address) for address in found)
+
+
+def _service_to_host(text: str, name: str) -> str:
+    """An entry such as `udp/53`, `tcp/8000-8010`, `icmp`, in canonical form."""
+    option = f"{name}: service_to_host: {text!r}"
+    plain = text.strip().lower()
+    if plain in ("icmp", "icmpv6"):
+        return plain
+    match = re.fullmatch(r"([a-z]+)/(\d{1,5})(?:-(\d{1,5}))?", plain)
+    if not match or match.group(1) not in PROTOCOLS:
+        raise InvalidOption(
+            f"{option}: write a protocol and a port, such as udp/53 or tcp/8000-8010, or icmp or icmpv6"
+            f" (protocols: {', '.join(PROTOCOLS)})"
+        )
+    low, high = int(match.group(2)), int(match.group(3) or match.group(2))
+    if not 1 <= low <= high <= 65535:
+        raise InvalidOption(f"{option}: ports are 1 to 65535, the lower one first")
+    return f"{match.group(1)}/{low}" + (f"-{high}" if high > low else "")
+
+
+def _ticks(text: str, option: str, low: float, high: float) -> int:
+    seconds = parse_seconds(text, option)
+    if not low <= seconds <= high:
+        raise InvalidOption(f"{option}: {text!r} is not between {low:g}s and {high:g}s")
+    return round(seconds * _TICKS)
+
+
+def _unique(values: t.Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def parse(options: t.Mapping[str, t.Any]) -> BridgeSpec:
+    """One element's options.
+
+    :raises InvalidOption: an option can't be meant.
+    """
+    name = check_bridge_name(options["name"])
+    addresses = _addresses(options["addresses"], name)
+    mtu, mac = options.get("mtu"), options.get("mac")
+    six = any(":" in address for address in addresses)
+    low = 1280 if six else 68
+    if mtu is not None and not low <= mtu <= 65535:
+        raise InvalidOption(f"{name}: mtu: {mtu} is not between {low} and 65535 (RFC 8200: 1280 is the least for v6)")
+    if mac is not None:
+        mac = mac.strip().lower().replace("-", ":")
+        if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+            raise InvalidOption(
+                f"{name}: mac: {options['mac']!r} is not a unicast MAC address, such as 02:00:00:00:00:01"
+            )
+    ports = _unique(check_link(port, f"{name}: ports") for port in options["ports"])
+    if name in ports or "lo" in ports:
+        raise InvalidOption(f"{name}: ports: neither the bridge itself nor lo can be a port of it")
+    allowed = _unique(check_bridge_name(other, f"{name}: allow_bridges") for other in options["allow_bridges"])
+    if name in allowed:
+        raise InvalidOption(f"{name}: allow_bridges: services of one bridge reach each other anyway")
+    # IEEE 802.1D-1998, table 8-3, which the kernel enforces while the spanning tree protocol runs
+    return BridgeSpec(
+        name=name,
+        addresses=addresses,
+        mode=options["mode"],
+        ipv6_mode=options.get("ipv6_mode") or options["mode"],
+        mtu=mtu,
+        mac=mac,
+        stp=options["stp"],
+        forward_delay=_ticks(options["forward_delay"], f"{name}: forward_delay", 2, 30),
+        ageing_time=_ticks(options["ageing_time"], f"{name}: ageing_time", 0, 1000000),
+        trusted_interfaces=_unique(
+            check_link(link, f"{name}: trusted_interfaces") for link in options["trusted_interfaces"]
+        ),
+        allow_bridges=allowed,
+        service_to_host=_unique(_service_to_host(entry, name) for entry in options["service_to_host"]),
+        ports=ports,
+        force=options["force"],
+        present=options["state"] == "present",
+    )

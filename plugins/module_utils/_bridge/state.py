@@ -1,0 +1,288 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the host has of bridges: links, routes, settings, the nftables table, records and boot files."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _paths
+from .._errors import IsolationError
+from .._host import boot, iproute, nft, sysctl
+from .._host.files import read_text
+from .._host.records import Record, load_records
+from .._names import mac_address
+from . import render
+from .spec import BridgeSpec, Network, from_record
+
+LAYER = "bridge"
+FOLDER = _paths.ETC + "/bridge.d"
+TABLE_FILE = _paths.ETC + "/bridge.nft"
+HOST_SYSCTLS = FOLDER + "/_host.sysctl"
+HOST_MEMORY = FOLDER + "/_host.json"
+SCRIPT = boot.script_path("10-bridge")
+
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+CONFIGURATION = {4: "net/ipv4/conf", 6: "net/ipv6/conf"}
+_REDIRECTS = "net/ipv4/conf/all/accept_redirects"
+_MEMORY_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link as the kernel has it; what only bridges have is 0 elsewhere."""
+
+    name: str
+    kind: str
+    mac: str
+    mtu: int
+    group: str
+    up: bool
+    master: str | None
+    addresses: tuple[str, ...] = ()
+    stp: int = 0
+    forward_delay: int = 0
+    ageing_time: int = 0
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route: where to, by which link, of which kind (unicast, local, blackhole …), and who made it."""
+
+    target: str
+    link: str
+    kind: str
+    protocol: str
+
+    def network(self) -> Network | None:
+        """The destination; None for the default route."""
+        return None if self.target == "default" else ipaddress.ip_network(self.target, strict=False)
+
+
+@dataclass(frozen=True)
+class World:
+    """The host, as far as bridges go.
+
+    `actual` and `wanted` are the table and what the specs and records ask of it, both in nft's own form; None where
+    there is none. `memory` holds settings as they were before the first bridge. `sysctls` has those that this task is about.
+    """
+
+    records: t.Mapping[str, Record] = field(default_factory=dict)
+    links: t.Mapping[str, Link] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    machine: str = ""
+    sysctls: t.Mapping[str, str | None] = field(default_factory=dict)
+    memory: t.Mapping[str, str] = field(default_factory=dict)
+    forwarding_links: t.Mapping[str, str] = field(default_factory=dict)
+    actual: str | None = None
+    wanted: str | None = None
+    files: t.Mapping[str, str | None] = field(default_factory=dict)
+    boot_gaps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def six(self) -> bool:
+        """Whether the kernel has IPv6."""
+        return self.sysctls.get(FORWARDING[6]) is not None
+
+    def uplink(self) -> Link | None:
+        """The link of the first default route."""
+        for route in self.routes:
+            if route.target == "default" and route.link in self.links:
+                return self.links[route.link]
+        return None
+
+
+def machine_identity() -> str:
+    """What tells this host from others: its machine-id(5), else its name."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        text = (read_text(path) or "").strip()
+        if text and text != "uninitialized":
+            return text
+    return socket.gethostname()
+
+
+def bridge_mac(spec: BridgeSpec, machine: str) -> str:
+    """A bridge's MAC address: the given one, else one that is stable on this host and different on others."""
+    return spec.mac or mac_address(machine, spec.name)
+
+
+def desired_bridges(specs: t.Iterable[BridgeSpec], records: t.Mapping[str, Record]) -> dict[str, BridgeSpec]:
+    """All bridges that the host is to have: those of the records, with this task's in their place."""
+    found = {name: from_record(name, record.spec) for name, record in records.items()}
+    for spec in specs:
+        found.pop(spec.name, None)
+        if spec.present:
+            found[spec.name] = spec
+    return found
+
+
+def own_sysctls(spec: BridgeSpec, six: bool) -> dict[str, str]:
+    """Settings of a bridge's link; `six` tells whether the kernel has IPv6.
+
+    `route_localnet`: the host's 127.0.0.1 is translated to a service and back (ip-sysctl.rst). `accept_ra`: a
+    service must not tell the host its routes (RFC 6104).
+    """
+    wanted = {f"net/ipv4/conf/{spec.name}/route_localnet": "1"}
+    if six:
+        wanted[f"net/ipv6/conf/{spec.name}/accept_ra"] = "0"
+    return wanted
+
+
+def parse_link(item: t.Mapping[str, t.Any]) -> Link:
+    """A link of `ip -json -details address show`. Link-local addresses are left out: they come by themselves."""
+    info = item.get("linkinfo", {})
+    data = info.get("info_data", {})
+    addresses = tuple(
+        f"{ipaddress.ip_address(entry['local'])}/{entry['prefixlen']}"
+        for entry in item.get("addr_info", [])
+        if entry.get("scope") != "link" and "local" in entry
+    )
+    return Link(
+        name=item["ifname"],
+        kind=info.get("info_kind", ""),
+        mac=item.get("address", ""),
+        mtu=item.get("mtu", 0),
+        group=str(item.get("group", "default")),
+        up="UP" in item.get("flags", []),
+        master=item.get("master"),
+        addresses=addresses,
+        stp=data.get("stp_state", 0),
+        forward_delay=data.get("forward_delay", 0),
+        ageing_time=data.get("ageing_time", 0),
+    )
+
+
+def _routes() -> tuple[Route, ...]:
+    return tuple(
+        Route(item["dst"], item.get("dev", ""), item.get("type", "unicast"), str(item.get("protocol", "")))
+        for item in iproute.routes()
+        if "dst" in item
+    )
+
+
+def _memory() -> dict[str, str]:
+    text = read_text(HOST_MEMORY)
+    if text is None:
+        return {}
+    try:
+        document = json.loads(text)
+        if int(document["format"]) > _MEMORY_FORMAT:
+            raise IsolationError(f"{HOST_MEMORY}: written by a newer version: upgrade the collection")
+        return dict(document["before"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise IsolationError(
+            f"{HOST_MEMORY}: damaged ({error}): it holds kernel settings as they were before the first bridge:"
+            " restore it, or remove it and set net.ipv4.ip_forward yourself when the last bridge is gone"
+        ) from error
+
+
+def memory_text(before: t.Mapping[str, str]) -> str:
+    """The file that keeps settings as they were."""
+    return json.dumps({"format": _MEMORY_FORMAT, "before": dict(before)}, indent=2) + "\n"
+
+
+def _forwarding_links() -> dict[str, str]:
+    """Links that forward by themselves while the host as a whole does not: switching the host's setting loses theirs."""
+    found = {}
+    for version, top in CONFIGURATION.items():
+        if sysctl.read_sysctl(FORWARDING[version]) == "0":
+            for link in sysctl.children(top):
+                key = f"{top}/{link}/forwarding"
+                if link != "all" and sysctl.read_sysctl(key) == "1":
+                    found[key] = "1"
+    return found
+
+
+def _sysctls(
+    specs: t.Iterable[BridgeSpec], routes: t.Iterable[Route], memory: t.Iterable[str]
+) -> dict[str, str | None]:
+    keys = [*FORWARDING.values(), _REDIRECTS, *memory]
+    keys += [f"net/ipv6/conf/{route.link}/accept_ra" for route in routes if route.target == "default"]
+    for spec in specs:
+        keys += own_sysctls(spec, True)
+    return {key: sysctl.read_sysctl(key) for key in keys}
+
+
+def _warnings() -> tuple[str, ...]:
+    found = []
+    for tool, package in ((iproute.available(), "iproute2"), (nft.available(), "nftables")):
+        if not tool:
+            found.append(f"{package} is not installed: the host is taken to have nothing of ours")
+    blocking = [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in nft.base_chains()
+        if chain["hook"] == "forward" and chain.get("policy") == "drop"
+    ]
+    if blocking:
+        found.append(
+            f"nftables chain {', '.join(blocking)} (of Docker, ufw or another firewall) drops forwarded packets by policy, those of"
+            " services too: allow them there, such as by iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE, or ufw route allow"
+        )
+    return tuple(found)
+
+
+def read_links() -> dict[str, Link]:
+    """All links by name."""
+    return {item["ifname"]: parse_link(item) for item in iproute.links()}
+
+
+def observe(specs: t.Sequence[BridgeSpec]) -> World:
+    """The host as it is. Reads only."""
+    records = load_records(LAYER)
+    routes, memory = _routes(), _memory()
+    bridges = desired_bridges(specs, records)
+    text = render.table_text(bridges.values())
+    names = {*records, *(spec.name for spec in specs)}
+    paths = [TABLE_FILE, HOST_SYSCTLS, HOST_MEMORY, SCRIPT]
+    paths += [f"{FOLDER}/{name}.{kind}" for name in sorted(names) for kind in ("ip", "sysctl")]
+    return World(
+        records=records,
+        links=read_links(),
+        routes=routes,
+        machine=machine_identity(),
+        sysctls=_sysctls(specs, routes, memory),
+        memory=memory,
+        forwarding_links=_forwarding_links(),
+        actual=nft.list_text(render.TABLE),
+        wanted=nft.canonical(render.TABLE, text) if bridges else None,
+        files={path: read_text(path) for path in paths},
+        boot_gaps=boot.gaps(),
+        warnings=_warnings(),
+    )
+
+
+def describe(name: str, spec: BridgeSpec, link: Link | None, links: t.Mapping[str, Link]) -> dict[str, t.Any]:
+    """A bridge as results show it."""
+    return {
+        "name": name,
+        "addresses": list(spec.addresses) if link is None else sorted(link.addresses, key=_order(spec)),
+        "mac": None if link is None else link.mac,
+        "mtu": None if link is None else link.mtu,
+        "mode": spec.mode,
+        "ipv6_mode": spec.ipv6_mode,
+        "ports": sorted(port.name for port in links.values() if port.master == name),
+    }
+
+
+def _order(spec: BridgeSpec) -> t.Callable[[str], tuple[int, str]]:
+    """Addresses in the order in which they were asked for: the first of a family is the gateway."""
+    place = {address: index for index, address in enumerate(spec.addresses)}
+    return lambda address: (place.get(address, len(place)), address)
+
+
+def observe_all() -> list[dict[str, t.Any]]:
+    """All bridges of ours, as the kernel has them; `present` is false where the link is gone."""
+    links = read_links()
+    found = []
+    for name, record in sorted(load_records(LAYER).items()):
+        link = links.get(name)
+        shown = describe(name, from_record(name, record.spec), link, links)
+        found.append({**shown, "project": record.project, "present": link is not None})
+    return found

@@ -1,0 +1,217 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bridge
+short_description: Manage a network bridge for isolated services
+version_added: 0.1.0
+author: daemonless.isolation contributors (@daemonless)
+description:
+  - Makes a Linux bridge that joins the interfaces of services with the host's network, and changes it in place.
+    It is never torn down while services are attached.
+  - Keeps one nftables table, C(inet isolation_bridge), for all bridges. It closes the way to services from outside before connection
+    tracking, keeps bridges apart, keeps services off the host's own ports and the cloud's metadata address, refuses forged source addresses, and
+    masquerades what leaves. The table is replaced as a whole, in one transaction, and only if nftables lists something else than what is asked for.
+  - Switches forwarding on where it is off, remembers the values from before, and gives them back with the last bridge.
+  - Writes C(/etc/isolation/bridge.nft), C(/etc/isolation/bridge.d/) and C(/etc/isolation/boot.d/10-bridge.sh), which bring everything back at boot,
+    by the unit C(isolation-network.service) under systemd, else by C(/usr/local/libexec/isolation/boot).
+notes:
+  - All changes are live. Services that are attached keep their interfaces, their connections and their addresses.
+  - The first address of each family is the gateway of the services.
+  - Other firewalls of the host still apply. A base chain whose policy drops forwarded packets, such as Docker's or ufw's, is named in a warning.
+  - Our bridges carry the link group V(6910831), by which other rules can name all of them.
+  - Where forwarding is switched on for IPv6, an uplink whose default route comes from router advertisements first gets C(accept_ra=2).
+    Otherwise the kernel would drop that route at once.
+requirements:
+  - Linux 5.10
+  - nftables 1.0.6
+  - iproute2
+  - pyroute2 0.7
+options:
+  name:
+    description:
+      - Name of the bridge. Lower-case letters, digits and inner dashes, at most 15 characters.
+      - A link of this name that this module has not made is refused.
+    type: str
+  addresses:
+    description:
+      - Addresses of the host on the bridge with their prefixes, IPv4 and IPv6. Other addresses on the bridge are removed.
+      - A range that overlaps a route or an address of the host, or another bridge, is refused.
+    type: list
+    elements: str
+    default: []
+  mode:
+    description:
+      - V(nat) lets services out with the host's address.
+      - V(routed) lets them out with their own; the network around must know the way back.
+      - V(internal) lets them reach only each other, published ports, and what O(service_to_host) names.
+      - In every mode, only published ports and O(trusted_interfaces) lead in.
+    type: str
+    choices: [nat, routed, internal]
+    default: nat
+  ipv6_mode:
+    description: The same for IPv6. Defaults to O(mode).
+    type: str
+    choices: [nat, routed, internal]
+  mtu:
+    description: Largest packet in bytes. Defaults to that of the link with the default route, else 1500.
+    type: int
+  mac:
+    description: MAC address of the bridge. Defaults to one that is derived from the host's machine-id and the bridge's name.
+    type: str
+  stp:
+    description: Whether to run the spanning tree protocol. Of use only with O(ports).
+    type: bool
+    default: false
+  forward_delay:
+    description: How long a port listens and learns before it forwards, with O(stp=true). Between V(2s) and V(30s).
+    type: str
+    default: 15s
+  ageing_time:
+    description: How long the bridge remembers where a MAC address is.
+    type: str
+    default: 5m
+  trusted_interfaces:
+    description: Links of the host, such as a VPN, from which services can be reached directly at every port.
+    type: list
+    elements: str
+    default: []
+  allow_bridges:
+    description:
+      - Other bridges of this collection whose services and this bridge's services may reach each other at every port.
+      - It is enough if one of the two names the other.
+      - Published ports can be reached from every bridge.
+    type: list
+    elements: str
+    default: []
+  service_to_host:
+    description:
+      - What services may reach on the host itself, at any of its addresses, such as V(udp/53), V(tcp/8000-8010), V(icmp) or V(icmpv6).
+      - By default nothing but answers, neighbor discovery and published ports.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description:
+      - Links of the host that become ports of the bridge. Addresses on them stay where they are, and are of no more use.
+      - With ports, source addresses that come from the bridge are not checked, since a network lies behind them.
+    type: list
+    elements: str
+    default: []
+  force:
+    description: With O(state=absent), remove the bridge even if links of services are attached to it.
+    type: bool
+    default: false
+  state:
+    description: Whether the bridge is there. V(absent) removes everything that was made for it.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - daemonless.isolation.common
+seealso:
+  - module: daemonless.isolation.namespaced_service
+  - module: daemonless.isolation.nat_portmap
+  - name: ip-link(8)
+    description: Types and attributes of links.
+    link: https://man7.org/linux/man-pages/man8/ip-link.8.html
+"""
+
+EXAMPLES = r"""
+- name: A bridge whose services reach the outside with the host's address
+  daemonless.isolation.bridge:
+    name: iso0
+    addresses: [10.88.0.1/24, "fd88::1/64"]
+
+- name: A bridge without a way out, whose services may ask the host's DNS server
+  daemonless.isolation.bridge:
+    name: iso1
+    addresses: [10.89.0.1/24]
+    mode: internal
+    service_to_host: [udp/53, tcp/53]
+    allow_bridges: [iso0]
+
+- name: Several in one task
+  daemonless.isolation.bridge:
+    mtu: 1400
+    aggregate:
+      - name: iso0
+        addresses: [10.88.0.1/24, "fd88::1/64"]
+      - name: iso1
+        addresses: [10.89.0.1/24]
+        mode: internal
+
+- name: Remove it
+  daemonless.isolation.bridge:
+    name: iso0
+    state: absent
+"""
+
+RETURN = r"""
+bridge:
+  description: The bridge as the kernel has it; in check mode, as it would be. With O(aggregate) see RV(results) instead.
+  returned: when O(aggregate) is not given
+  type: dict
+  sample: &bridge
+    name: iso0
+    addresses: [10.88.0.1/24, "fd88::1/64"]
+    mac: "02:7e:2b:1c:90:54"
+    mtu: 1500
+    mode: nat
+    ipv6_mode: nat
+    ports: [isof19b87410222]
+  contains:
+    name:
+      description: Its name.
+      type: str
+    addresses:
+      description: Its addresses with their prefixes, in the order in which they were asked for.
+      type: list
+      elements: str
+    mac:
+      description: Its MAC address.
+      type: str
+    mtu:
+      description: Its largest packet.
+      type: int
+    mode:
+      description: How its services reach the outside.
+      type: str
+    ipv6_mode:
+      description: The same for IPv6.
+      type: str
+    ports:
+      description: All links that are attached to it, those of services included.
+      type: list
+      elements: str
+    state:
+      description: V(absent) when the bridge is gone. Then there is only the name beside it.
+      type: str
+results:
+  description: One entry for each element, in their order.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - name: iso0
+      changed: true
+      failed: false
+      bridge: *bridge
+"""
+
+from ..module_utils._bridge.layer import BridgeLayer
+from ..module_utils._runner import run_module
+
+
+def main() -> None:
+    """Be the module."""
+    run_module(BridgeLayer())
+
+
+if __name__ == "__main__":
+    main()
