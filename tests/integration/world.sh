@@ -36,6 +36,8 @@ rm -rf /etc/service /etc/isolation
 mkdir -p /etc/service /run/netns /run/lock
 
 hostname world
+# Its own name needs no name server, and there is none.
+printf '%s\n' '127.0.0.1 localhost world' '::1 localhost' >/etc/hosts
 sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
 ip link set lo up
 ip netns add lan
