@@ -23,6 +23,8 @@ METADATA6 = ("fd00:ec2::254", "fd20:ce::254")
 """Where clouds answer for instances' metadata over v6; 169.254.0.0/16 is the v4 counterpart (RFC 3927)."""
 
 _PROTO = {4: "ip", 6: "ip6"}
+_NUMBERS = {"icmp": 1, "icmpv6": 58}
+"""Protocols by number: a host without /etc/protocols does not know their names."""
 
 Chains = t.Dict[str, t.List[str]]
 
@@ -80,7 +82,7 @@ def _input(bridge: BridgeSpec) -> list[str]:
     ]
     for entry in bridge.service_to_host:
         protocol, _, ports = entry.partition("/")
-        rules.append(f"{protocol} dport {ports} accept" if ports else f"meta l4proto {entry} accept")
+        rules.append(f"{protocol} dport {ports} accept" if ports else f"meta l4proto {_NUMBERS[entry]} accept")
     return [*rules, "drop"]
 
 

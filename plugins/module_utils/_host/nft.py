@@ -28,14 +28,14 @@ def _missing(stderr: str) -> bool:
     return "No such file or directory" in stderr
 
 
-def list_text(table: str, terse: bool = False) -> str | None:
-    """A table (`inet NAME`) in nft's own form without counters' values, with `terse` without elements; None if there is none.
+def list_text(table: str) -> str | None:
+    """A table (`inet NAME`) in nft's own form without counters' values; None if there is none.
 
     :raises NftError: nft failed.
     """
     if not available():
         return None
-    done = run(["nft", "--stateless", *(["--terse"] if terse else []), "list", "table", *table.split()], check=False)
+    done = run(["nft", "--stateless", "list", "table", *table.split()], check=False)
     if done.returncode == 0:
         return done.stdout
     if _missing(done.stderr):
@@ -72,17 +72,14 @@ def base_chains() -> list[dict[str, t.Any]]:
     return [item["chain"] for item in objects if "hook" in item.get("chain", {})]
 
 
-@functools.lru_cache(maxsize=4)
-def canonical(table: str, text: str, terse: bool = False) -> str | None:
-    """What nft would list of `table` after loading `text`: found by loading it in an empty network namespace of its own.
-
-    None where nft is not installed.
+def _in_scratch(table: str, text: str, options: tuple[str, ...]) -> str | None:
+    """What nft lists of a table after `text` was loaded in an empty network namespace that ends with it.
 
     :raises NftError: this nft or this kernel does not take the text.
     """
     if not available():
         return None
-    listing = ["--stateless", *(["--terse"] if terse else []), "list", "table", *table.split()]
+    listing = [*options, "list", "table", *table.split()]
     done = run(["unshare", "--net", "sh", "-c", 'nft -f - && exec nft "$@"', "nft", *listing], stdin=text, check=False)
     if done.returncode != 0:
         raise NftError(
@@ -90,6 +87,35 @@ def canonical(table: str, text: str, terse: bool = False) -> str | None:
             " nftables 1.0.6 or newer and a kernel with NAT and fib expressions are needed"
         )
     return done.stdout
+
+
+@functools.lru_cache(maxsize=4)
+def canonical(table: str, text: str) -> str | None:
+    """What `list_text` would tell of `table` after loading `text`. None where nft is not installed.
+
+    :raises NftError: this nft or this kernel does not take the text.
+    """
+    return _in_scratch(table, text, ("--stateless",))
+
+
+@functools.lru_cache(maxsize=4)
+def canonical_skeleton(table: str, text: str) -> str | None:
+    """What `skeleton` would tell of `table` after loading `text`. None where nft is not installed.
+
+    :raises NftError: this nft or this kernel does not take the text.
+    """
+    listing = _in_scratch(table, text, ("--json",))
+    return None if listing is None else skeleton(json.loads(listing)["nftables"])
+
+
+def skeleton(objects: t.Iterable[dict[str, t.Any]]) -> str:
+    """The definitions of a table from its JSON: all but elements, handles and nft's own version, in a form to compare."""
+    kept = []
+    for item in objects:
+        for kind, body in item.items():
+            if kind != "metainfo":
+                kept.append([kind, {key: value for key, value in body.items() if key not in ("handle", "elem")}])
+    return json.dumps(kept, sort_keys=True)
 
 
 @dataclass(frozen=True)

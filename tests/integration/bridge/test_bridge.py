@@ -46,7 +46,9 @@ def test_life(world: World) -> None:
     assert read(world, "/proc/sys/net/ipv6/conf/iso0/accept_ra") == "0"
     assert read(world, "/proc/sys/net/ipv4/conf/iso0/route_localnet") == "1"
 
-    changed = world.cycle("bridge", name="iso0", addresses=["10.88.0.1/24", "10.99.0.1/24"], mtu=1400, mode="internal", stp=True)
+    changed = world.cycle(
+        "bridge", name="iso0", addresses=["10.88.0.1/24", "10.99.0.1/24"], mtu=1400, mode="internal", stp=True
+    )
     assert {"addresses", "mtu", "mode", "stp", "nft out-iso0", "nft guard-iso0"} <= keys(changed)
     assert link(world, "iso0")["ifindex"] == seen["ifindex"]
     assert read(world, "/proc/sys/net/ipv6/conf/all/forwarding") == "0"
@@ -79,7 +81,12 @@ def test_drift(world: World, damage: str) -> None:
     good = world.snapshot()
     world.sh(damage)
     assert world.cycle("bridge", **ISO0)["changed"]
-    assert difference(good, world.snapshot()) == {}
+    found = difference(good, world.snapshot())
+    for kind in ("routes", "routes6"):  # the kernel adds this one with an address, if the link is up by then
+        found.get(kind, {"new": []})["new"] = [
+            line for line in found.get(kind, {"new": []})["new"] if "ff00::/8" not in line
+        ]
+    assert {kind: lines for kind, lines in found.items() if lines["gone"] or lines["new"]} == {}
 
 
 def test_many(world: World) -> None:
@@ -88,7 +95,9 @@ def test_many(world: World) -> None:
     elements = [ISO0, {"name": "iso1", "addresses": ["10.89.0.1/24"], "mode": "routed", "allow_bridges": ["iso0"]}]
     done = world.cycle("bridge", aggregate=elements)
     assert [entry["name"] for entry in done["results"]] == ["iso0", "iso1"]
-    third = world.cycle("bridge", name="iso2", addresses=["10.90.0.1/24"], mode="internal", service_to_host=["udp/53", "tcp/8000-8010"])
+    third = world.cycle(
+        "bridge", name="iso2", addresses=["10.90.0.1/24"], mode="internal", service_to_host=["udp/53", "tcp/8000-8010"]
+    )
     assert third["changed"]
     names = ["iso0", "iso1", "iso2"]
     assert not world.cycle("bridge", aggregate=elements)["changed"]
@@ -99,7 +108,9 @@ def test_many(world: World) -> None:
 
 def test_settings_given_back(world: World) -> None:
     """What forwarding had been, for the host and for single links, is there again after the last bridge."""
-    world.sh("sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.lan0.forwarding=1 net.ipv6.conf.lan0.forwarding=1")
+    world.sh(
+        "sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.lan0.forwarding=1 net.ipv6.conf.lan0.forwarding=1"
+    )
     clean = world.snapshot()
     world.cycle("bridge", **ISO0)
     world.cycle("bridge", name="iso1", addresses=["10.89.0.1/24"])
@@ -136,7 +147,9 @@ def test_router_advertisements(world: World) -> None:
 
 def test_host_ports(world: World) -> None:
     """Links of the host join and leave; a bridge with links of others is not removed unless forced."""
-    world.sh("ip link add nic0 type veth peer name nic0p; ip link add svc0 type veth peer name svc0p")
+    world.sh(
+        "ip link add nic0 type veth peer name nic0p; ip link add svc0 type veth peer name svc0p; ip link set nic0 up"
+    )
     clean = world.snapshot()
     made = world.cycle("bridge", **ISO0, ports=["nic0"])
     assert made["bridge"]["ports"] == ["nic0"]
@@ -146,7 +159,6 @@ def test_host_ports(world: World) -> None:
     assert left["bridge"]["ports"] == ["svc0"]
     assert "svc0" in world.refused("bridge", name="iso0", state="absent")
     assert world.apply("bridge", name="iso0", state="absent", force=True)["changed"]
-    world.sh("ip link set nic0 down")
     assert difference(clean, world.snapshot()) == {}
 
 
@@ -168,7 +180,7 @@ def test_boot(world: World) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"name": "iso0", "addresses": ["198.51.100.128/25"]}, ["198.51.100", "lan0"]),
+        ({"name": "iso0", "addresses": ["198.51.100.129/25"]}, ["198.51.100", "lan0"]),
         ({"name": "iso0", "addresses": ["198.51.0.1/16"]}, ["198.51.100", "lan0"]),
         ({"name": "iso0", "addresses": ["2001:db8::1/32"]}, ["2001:db8:1::", "lan0"]),
         ({"name": "iso0", "addresses": ["10.88.0.0/24"]}, ["10.88.0.1/24"]),

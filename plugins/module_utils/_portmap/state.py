@@ -1,0 +1,106 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the host has of published ports: the nftables table, records, boot files, and who listens where."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _paths
+from .._host import boot, nft, sockets
+from .._host.files import read_text
+from .._host.records import Record, load_records
+from .._host.sockets import Listener
+from . import render
+from .render import Elements
+from .spec import PortmapSpec, from_record
+
+LAYER = "portmap"
+TABLE_FILE = _paths.ETC + "/nat.nft"
+SCRIPT = boot.script_path("20-nat")
+
+
+@dataclass(frozen=True)
+class World:
+    """The host, as far as published ports go.
+
+    `elements` are those that the kernel has. `intact` tells whether the rest of the table is there and as it should be.
+    """
+
+    records: t.Mapping[str, Record] = field(default_factory=dict)
+    elements: t.Mapping[render.Key, tuple[str, str]] = field(default_factory=dict)
+    there: bool = False
+    intact: bool = False
+    listeners: tuple[Listener, ...] = ()
+    table_file: str | None = None
+    script: str | None = None
+    boot_gaps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[render.Key, tuple[str, str]]) -> set[int]:
+    """The host's ports that are about to be published by an owner which doesn't have them yet."""
+    ports: set[int] = set()
+    for spec in specs:
+        for mapping in spec.mappings if spec.present else ():
+            wanted = render.mapping_elements(mapping, spec.name)
+            if any(elements.get(key, ("", ""))[1] != spec.name for key in wanted):
+                ports.update(mapping.ports)
+    return ports
+
+
+def _warnings() -> tuple[str, ...]:
+    if not nft.available():
+        return ("nftables is not installed: the host is taken to have nothing of ours",)
+    return ()
+
+
+def _read_table() -> tuple[Elements, str | None]:
+    objects = nft.list_json(render.TABLE)
+    if objects is None:
+        return {}, None
+    return render.parse_elements(objects), nft.skeleton(objects)
+
+
+def observe(specs: t.Sequence[PortmapSpec]) -> World:
+    """The host as it is. Reads only."""
+    elements, skeleton = _read_table()
+    ports = new_ports(specs, elements)
+    return World(
+        records=load_records(LAYER),
+        elements=elements,
+        there=skeleton is not None,
+        intact=skeleton is not None and skeleton == nft.canonical_skeleton(render.TABLE, render.table_text({})),
+        listeners=sockets.listeners(ports) if ports else (),
+        table_file=read_text(TABLE_FILE),
+        script=read_text(SCRIPT),
+        boot_gaps=boot.gaps(),
+        warnings=_warnings(),
+    )
+
+
+def describe(spec: PortmapSpec) -> dict[str, t.Any]:
+    """What an owner publishes, as results show it."""
+    kept = spec.record()
+    exposed = [mapping.record() for mapping in spec.mappings if mapping.exposed]
+    return {
+        "name": spec.name,
+        "mappings": kept["mappings"],
+        "service_addresses": kept["service_addresses"],
+        "exposed": exposed,
+    }
+
+
+def observe_all() -> list[dict[str, t.Any]]:
+    """All owners, and whether the kernel has all their elements (`applied`)."""
+    elements, skeleton = _read_table()
+    found = []
+    for name, record in sorted(load_records(LAYER).items()):
+        spec = from_record(name, record.spec)
+        wanted = render.owner_elements(spec)
+        applied = skeleton is not None and all(elements.get(key) == value for key, value in wanted.items())
+        found.append({**describe(spec), "project": record.project, "applied": applied})
+    return found

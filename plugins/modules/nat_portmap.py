@@ -1,0 +1,183 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nat_portmap
+short_description: Publish ports of isolated services on the host
+version_added: 0.1.0
+author: daemonless.isolation contributors (@daemonless)
+description:
+  - Leads ports of the host to services, by destination translation in the nftables table C(inet isolation_nat). No process stands between, and none is started.
+  - Published ports are elements of maps. The number of rules does not depend on them, and neither does the cost of a connection.
+  - All changes of a task, for all its owners, are one nftables transaction. A port that gets another target is swapped in it, so that no connection
+    is refused in between, and established TCP connections stay where they are. Tracked UDP connections of changed ports are forgotten, so that clients
+    which go on sending follow.
+  - A published port can be reached from other machines, from the host by its own addresses and by 127.0.0.1, and from services by the host's
+    addresses. The service sees the client's own address, except for clients at 127.0.0.1 and for itself.
+  - Packets from or to 127.0.0.0/8 and ::1 that do not come from the loopback interface are dropped as soon as the table is there. So what is published
+    on 127.0.0.1 stays on this host.
+  - C(/etc/isolation/nat.nft) holds the whole table. It is written before the transaction, and brings the table back at boot.
+notes:
+  - Host ports are exclusive, as for bind(2). A port of every address can't be published on one address again, neither by the same owner nor by another.
+  - From 127.0.0.1 a service is reached through a bridge of M(daemonless.isolation.bridge), which sets C(route_localnet) on its link.
+    For other links set it yourself.
+  - C([::1]) can't be published by address translation, since the kernel sends nothing from it out of a link.
+  - Where bridged packets go through the host's firewall (C(bridge-nf-call-iptables) is 1), a service reaches its own published port only if its bridge port has
+    the flag C(hairpin).
+  - A service address is led to its service from the host itself and from services on our bridges, not from outside.
+requirements:
+  - Linux 5.10
+  - nftables 1.0.6
+  - pyroute2 0.7
+options:
+  name:
+    description:
+      - The owner of the mappings, usually the name of the service. Lower-case letters, digits and inner dashes, at most 48 characters.
+      - The mappings that are given here are all that this owner has. Others of its are removed.
+    type: str
+  mappings:
+    description: What is published.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host_address:
+        description:
+          - Address of the host at which the port is published.
+          - Defaults to every address of the family of O(mappings[].address), those that come later included.
+          - V(127.0.0.1) keeps it on this host.
+        type: str
+      host_port:
+        description: Port of the host, or a range such as V(9000-9009).
+        type: str
+        required: true
+      protocol:
+        description: The protocol.
+        type: str
+        choices: [tcp, udp, sctp]
+        default: tcp
+      address:
+        description: Address of the service, IPv4 or IPv6.
+        type: str
+        required: true
+      port:
+        description:
+          - Port of the service, or a range that is as long as that of O(mappings[].host_port). Defaults to the same numbers.
+          - A range that keeps its numbers is one element of a map, another one an element for each port.
+        type: str
+  service_addresses:
+    description: Stable addresses that are led, at every port, to the instance of a service that serves at present.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: The stable address. No link may have it.
+        type: str
+        required: true
+      to:
+        description: The address of the serving instance, of the same family.
+        type: str
+        required: true
+  state:
+    description: Whether the owner publishes anything. V(absent) removes all its mappings, and the table with the last owner.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - daemonless.isolation.common
+seealso:
+  - module: daemonless.isolation.bridge
+  - module: daemonless.isolation.namespaced_service
+  - name: nft(8)
+    description: Maps and address translation.
+    link: https://www.netfilter.org/projects/nftables/manpage.html
+"""
+
+EXAMPLES = r"""
+- name: Publish a web server at port 80 of every address, and its console on this host only
+  daemonless.isolation.nat_portmap:
+    name: web
+    mappings:
+      - {host_port: 80, address: 10.88.0.17, port: 3000}
+      - {host_port: 80, address: "fd88::17", port: 3000}
+      - {host_address: 127.0.0.1, host_port: 9000, address: 10.88.0.17}
+
+- name: Ranges, and a stable address for siblings
+  daemonless.isolation.nat_portmap:
+    name: voice
+    mappings:
+      - {host_port: "10000-10099", protocol: udp, address: 10.88.0.18}
+    service_addresses:
+      - {address: 10.88.255.7, to: 10.88.0.18}
+
+- name: Many owners in one transaction
+  daemonless.isolation.nat_portmap:
+    aggregate:
+      - name: web
+        mappings: [{host_port: 80, address: 10.88.0.19, port: 3000}]
+      - name: voice
+        state: absent
+"""
+
+RETURN = r"""
+portmap:
+  description: What the owner publishes. With O(aggregate) see RV(results) instead.
+  returned: when O(aggregate) is not given
+  type: dict
+  sample: &portmap
+    name: web
+    mappings:
+      - {host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}
+      - {host_address: 127.0.0.1, host_port: 9000-9009, protocol: udp, address: 10.88.0.17, port: 9000-9009}
+    service_addresses:
+      - {address: 10.88.255.7, to: 10.88.0.17}
+    exposed:
+      - {host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}
+  contains:
+    name:
+      description: The owner.
+      type: str
+    mappings:
+      description: What is published. A C(host_address) of V(null) is every address of the family.
+      type: list
+      elements: dict
+    service_addresses:
+      description: Stable addresses and where they lead.
+      type: list
+      elements: dict
+    exposed:
+      description: Those of the mappings that other machines can reach.
+      type: list
+      elements: dict
+    state:
+      description: V(absent) when the owner publishes nothing. Then there is only the name beside it.
+      type: str
+results:
+  description: One entry for each element, in their order.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - name: web
+      changed: true
+      failed: false
+      portmap: *portmap
+"""
+
+from ..module_utils._portmap.layer import PortmapLayer
+from ..module_utils._runner import run_module
+
+
+def main() -> None:
+    """Be the module."""
+    run_module(PortmapLayer())
+
+
+if __name__ == "__main__":
+    main()
