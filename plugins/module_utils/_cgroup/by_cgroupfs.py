@@ -81,7 +81,7 @@ def drift(target: Target, state: SliceState, host: Host) -> tuple[str, t.Any, t.
 
 
 def writes(host: Host, before: Values, after: Values, parent: t.Mapping[str, str]) -> list[tuple[str, Write]]:
-    """What to write to get from some limits to others, by option, in order."""
+    """What to write to get from some limits to others, by option, in order; `parent` is the cpuset above."""
     found: list[tuple[str, Write]] = []
     for option, value in after.items():
         tree = host.tree(LIMITS[option].controller)
@@ -171,7 +171,8 @@ def present(target: Target, state: SliceState, host: Host, record: Record) -> Ac
     late: list[Step] = []
     old = state.limits.get("cpu_max", MAX)
     raised = _share(target.values.get("cpu_max", MAX)) > _share(old)
-    for option, (tree, file, value) in writes(host, state.limits, target.values, state.parent):
+    busy = state.parent if state.processes or host.version != "v2" else {}
+    for option, (tree, file, value) in writes(host, state.limits, target.values, busy):
         parent_first = option == "cpu_max" and tree.version == 1 and target.has_children
         (steps if not parent_first else early if raised else late).append(
             apply.WriteLimit(os.path.join(tree.path, path), file, value)

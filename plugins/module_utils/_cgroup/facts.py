@@ -99,7 +99,7 @@ class Unit:
 class SliceState:
     """One slice. `present` are the hierarchies that have its directory, `controllers` those of v2 that reach it.
 
-    `raw` holds its unified keys, `processes` those inside and below, `parent` the parent's cpuset, of which v1 takes its default.
+    `raw` holds its unified keys, `processes` those inside and below, `parent` the cpuset above.
     """
 
     name: str

@@ -112,6 +112,14 @@ def parse_list(text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
+def own_list(text: str, parents: str | None) -> str:
+    """A cpuset's list in the canonical form; `max` for none, and for all that the parent has, which is no restriction."""
+    if not text:
+        return MAX
+    own = parse_list(text)
+    return MAX if parents and own >= parse_list(parents) else format_list(own)
+
+
 def show(option: str, value: Value | None) -> t.Any:
     """A value as a diff shows it: sizes with their unit, the disks of `io_max` in one line."""
     limit = LIMITS.get(option)

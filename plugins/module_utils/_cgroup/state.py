@@ -100,16 +100,17 @@ def _limit_files(tree: Hierarchy, usage: bool) -> list[str]:
 
 
 def _parents_cpuset(tree: Hierarchy, path: str) -> dict[str, str]:
-    """The cpuset of the nearest group above that is there: groups that are still to be made take it over."""
+    """What the nearest group above that has a cpuset may use: that is what a slice without one of its own may use."""
+    suffix = ".effective" if tree.version == 2 else ""
     found: dict[str, str] = {}
     while not found and path:
         path = os.path.dirname(path)
-        found = cgroupfs.read_files(os.path.join(tree.path, path), ("cpuset.cpus", "cpuset.mems"))
-    return found
+        found = cgroupfs.read_files(os.path.join(tree.path, path), ("cpuset.cpus" + suffix, "cpuset.mems" + suffix))
+    return {name[: len("cpuset.cpus")]: text for name, text in found.items()}
 
 
 def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, int], dict[str, str]]:
-    """Limits and usage of one slice, and its parent's cpuset, which is a v1 slice's default.
+    """Limits and usage of one slice, and its parent's cpuset, which is the slice's default.
 
     A controller that v2 does not hand down to the slice limits nothing there: its limits are the kernel's defaults.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, format_list, parse_list
+from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, own_list
 
 Texts = t.Mapping[str, str]
 Writes = list[tuple[str, str]]
@@ -94,7 +94,7 @@ def _decode_disks(files: Texts, disks: Texts) -> tuple[DiskLimit, ...]:
 def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | None:
     """The value that the kernel has; None where it has no such file.
 
-    A v1 cpuset always names its CPUs: the parent's are no restriction of its own.
+    A v1 cpuset always names its CPUs: all of the parent's are no restriction of its own.
     """
     names = FILES.get(option)
     if names is None or any(name not in files for name in names):
@@ -105,7 +105,7 @@ def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | No
     if option == "cpu_max":
         return MAX if int(text) < 0 else f"{text}/{files[names[1]]}"
     if option in ("cpuset_cpus", "cpuset_mems"):
-        return MAX if not text or text == parent.get(names[0]) else format_list(parse_list(text))
+        return own_list(text, parent.get(names[0]))
     if option == "memory_swap_max":
         return _decode_swap(files)
     if option == "io_max":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, format_list, parse_list
+from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, own_list
 
 FILES: t.Mapping[str, tuple[str, ...]] = {
     "cpu_weight": ("cpu.weight",),
@@ -66,14 +66,17 @@ def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | No
     if option == "io_max":
         return parse_io_max(text, disks)
     if option in ("cpuset_cpus", "cpuset_mems"):
-        return format_list(parse_list(text)) if text else MAX
+        return own_list(text, parent.get(FILES[option][0]))
     if option == "io_weight":
         return int(text.split()[1])
     return MAX if text == MAX else int(text)
 
 
 def encode(option: str, value: Value, before: Value | None, parent: Texts, disks: Texts) -> Writes:
-    """What to write to which file, in order, to get from `before` to `value`; `disks` maps nodes to device numbers."""
+    """What to write to which file, in order, to get from `before` to `value`; `disks` maps nodes to device numbers.
+
+    With `parent` a cpuset is opened by its parent's list: while processes are inside, many kernels allow no empty one (ENOSPC).
+    """
     file = FILES[option][0]
     if isinstance(value, tuple):
         wanted = {disk.device: disk for disk in value}
@@ -83,7 +86,7 @@ def encode(option: str, value: Value, before: Value | None, parent: Texts, disks
     if option == "cpu_max":
         return [(file, MAX if value == MAX else str(value).replace("/", " "))]
     if option in ("cpuset_cpus", "cpuset_mems") and value == MAX:
-        return [(file, "\n")]
+        return [(file, parent.get(file) or "\n")]
     return [(file, f"default {value}" if option == "io_weight" else str(value))]
 
 

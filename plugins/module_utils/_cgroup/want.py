@@ -13,7 +13,7 @@ from .._errors import InvalidOption
 from .._units import format_size
 from . import unit, v1, v2
 from .facts import Host, SliceState
-from .limits import LIMITS, MAX, Limit, Value, Values, document, format_list, parse_list
+from .limits import LIMITS, MAX, Limit, Value, Values, document, format_list, own_list, parse_list
 from .spec import Spec
 
 
@@ -59,9 +59,7 @@ def _normal(spec: Spec, limit: Limit, value: Value, host: Host, state: SliceStat
     if limit.option in ("cpuset_cpus", "cpuset_mems") and isinstance(value, str) and value != MAX:
         cpus = limit.option == "cpuset_cpus"
         _check_numbers(spec, limit.option, value, host.cpus if cpus else host.nodes, "CPU" if cpus else "memory node")
-        tree = host.tree("cpuset")
-        if tree is not None and tree.version == 1 and value == state.parent.get(limit.option.replace("_", ".")):
-            return MAX
+        return own_list(value, state.parent.get(limit.option.replace("_", ".")))
     if limit.size and isinstance(value, int):
         if limit.option != "memory_swap_max" and value > host.memory > 0:
             _refuse(

@@ -32,6 +32,7 @@ _REMEDIES = {
     errno.ENODEV: "the kernel knows no such disk",
     errno.ENOENT: "this kernel has no such control",
     errno.EACCES: "the file system of control groups is read-only here, or the controller is off in the parent",
+    errno.ENOSPC: "processes inside need at least one CPU and one memory node",
     errno.EROFS: "the file system of control groups is mounted read-only",
 }
 
