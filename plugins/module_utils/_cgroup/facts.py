@@ -46,8 +46,11 @@ class Host:
 
     @property
     def version(self) -> str:
-        """`v2`, `v1`, or `hybrid` where both are mounted; `none` where there are no control groups."""
-        found = {tree.version for tree in self.hierarchies}
+        """`v2`, `v1`, or `hybrid` where both are mounted; `none` where there are no control groups.
+
+        A v1 hierarchy of nothing that a slice needs (net_cls of a VPN, say) doesn't count.
+        """
+        found = {tree.version for tree in self.hierarchies if tree.version == 2 or tree.controllers.intersection(_CORE)}
         return {frozenset(): "none", frozenset({1}): "v1", frozenset({2}): "v2"}.get(frozenset(found), "hybrid")
 
     @property

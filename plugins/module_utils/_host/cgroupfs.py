@@ -23,6 +23,8 @@ from .files import read_text
 TOP = "isolation"
 """The directory below the root of each hierarchy that holds our slices."""
 
+_USUAL = "/sys/fs/cgroup"
+
 PATIENCE = 5.0
 """Seconds to wait for killed processes to be gone, and for frozen ones to stop."""
 
@@ -104,12 +106,12 @@ def _known_controllers() -> frozenset[str]:
 def hierarchies() -> tuple[Hierarchy, ...]:
     """The hierarchies that this process sees, as its mount and cgroup namespaces show them.
 
-    A hierarchy that is mounted in several places counts once: where its own root is mounted, at the shortest path.
+    A hierarchy that is mounted in several places counts once: where its own root is mounted, in the usual place if it is there.
     """
     known = _known_controllers()
     mounts = [mount for mount in parse_mountinfo(read_text("/proc/self/mountinfo") or "") if _visible(mount)]
     found: dict[t.Any, Hierarchy] = {}
-    for mount in sorted(mounts, key=lambda mount: (mount.root != "/", len(mount.path), mount.path)):
+    for mount in sorted(mounts, key=lambda mount: (mount.root != "/", not mount.path.startswith(_USUAL), mount.path)):
         if mount.version == 2:
             listed = (read_text(os.path.join(mount.path, "cgroup.controllers")) or "").split()
             found.setdefault(2, Hierarchy(2, mount.path, frozenset(listed)))

@@ -27,6 +27,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.plan 
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.spec import Spec, parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.cgroupfs import Hierarchy, parse_mountinfo
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import WriteFile
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD, Systemctl
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Change, Plan, Step
@@ -55,7 +56,7 @@ def settled(host: Host, item: Spec) -> SliceState:
     """The state that the host has when a spec is applied."""
     [plan], _shared = planned(host, [item])
     record = next(step.record for step in plan.prepare if isinstance(step, SaveRecord))
-    files = {step.path: step.text for step in plan.prepare if hasattr(step, "text")}
+    files = {step.path: step.text for step in plan.prepare if isinstance(step, WriteFile)}
     values: dict[str, Value] = {
         **DEFAULTS,
         **{option: value for option, value in item.limits.items() if option != "io_max"},
