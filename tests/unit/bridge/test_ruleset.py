@@ -1,0 +1,76 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rulesets, as documents: GOLDEN=1 writes the files under golden/ anew."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import render
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
+
+GOLDEN = pathlib.Path(__file__).with_name("golden")
+ISO0 = BridgeSpec("iso0", ("10.88.0.1/24", "fd88::1/64"))
+
+SITUATIONS: dict[str, tuple[BridgeSpec, ...]] = {
+    "nat": (ISO0,),
+    "nat-v4-only": (BridgeSpec("iso0", ("10.88.0.1/24",)),),
+    "routed": (BridgeSpec("iso0", ISO0.addresses, mode="routed", ipv6_mode="routed"),),
+    "internal": (BridgeSpec("iso0", ISO0.addresses, mode="internal", ipv6_mode="internal"),),
+    "ports-and-trust": (
+        BridgeSpec(
+            "iso0", ISO0.addresses, trusted_interfaces=("wg0",), ports=("eth1",), service_to_host=("icmp", "udp/53")
+        ),
+    ),
+    "several": (
+        BridgeSpec("iso1", ("10.89.0.1/24",), allow_bridges=("iso0",)),
+        ISO0,
+        BridgeSpec("iso2", ("10.90.0.1/24", "10.91.0.1/24"), mode="internal", ipv6_mode="internal"),
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_golden(situation: str) -> None:
+    path = GOLDEN / f"{situation}.nft"
+    text = render.table_text(SITUATIONS[situation])
+    if os.environ.get("GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_order_does_not_matter() -> None:
+    bridges = SITUATIONS["several"]
+    assert render.table_text(bridges) == render.table_text(reversed(bridges))
+
+
+def test_nothing_left() -> None:
+    assert render.table_text([]).splitlines()[1:] == [
+        "table inet isolation_bridge",
+        "delete table inet isolation_bridge",
+    ]
+
+
+def test_listing() -> None:
+    text = render.table_text([ISO0])
+    chains = render.parse_listing(text.split("delete table inet isolation_bridge\n")[1])
+    assert chains["nat-iso0"][0] == 'ip saddr { 10.88.0.0/24 } oifname != { "lo", "iso0" } masquerade'
+    assert chains["input"][0] == "type filter hook input priority 0; policy accept;"
+
+
+def test_boot_files() -> None:
+    bridge = BridgeSpec("iso0", ISO0.addresses, stp=True, ports=("eth1",))
+    batch = render.ip_batch(bridge, "02:00:00:00:00:01", 1400).splitlines()
+    assert "link set dev iso0 address 02:00:00:00:00:01" in batch
+    assert "address replace fd88::1/64 dev iso0 nodad" in batch
+    assert batch[-1] == "link set dev iso0 up"
+    script = render.boot_script([(bridge, "02:00:00:00:00:01")], "/etc/isolation/bridge.d", "/etc/isolation/bridge.nft")
+    lines = script.splitlines()
+    assert lines.index("nft -f /etc/isolation/bridge.nft") < lines.index(
+        "[ -e /sys/class/net/iso0 ] || ip link add name iso0 address 02:00:00:00:00:01 type bridge"
+    )
+    assert "eth1 master iso0" in script
