@@ -17,8 +17,8 @@ from world import CLIENT4, HOST4, World, difference
 WEB = "10.88.0.17"
 
 
-def one(port: t.Any, address: str = WEB, **more: t.Any) -> dict[str, t.Any]:
-    return {"host_port": port, "address": address, **more}
+def one(host_port: t.Any, address: str = WEB, **more: t.Any) -> dict[str, t.Any]:
+    return {"host_port": host_port, "address": address, **more}
 
 
 MIXED = [

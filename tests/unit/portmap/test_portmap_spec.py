@@ -1,0 +1,187 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the options of published ports mean, and what they become in nft's words."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.sockets import (
+    parse_address,
+    parse_sctp,
+    parse_table,
+)
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap import render
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.spec import (
+    Mapping,
+    PortmapSpec,
+    ServiceAddress,
+    from_record,
+    parse,
+)
+
+GOLDEN = pathlib.Path(__file__).with_name("golden")
+
+
+def mapping(host_port: t.Any, address: str = "10.88.0.17", **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "host_address": None,
+        "host_port": str(host_port),
+        "protocol": "tcp",
+        "address": address,
+        "port": None,
+        **more,
+    }
+
+
+def spec(*mappings: dict[str, t.Any], services: t.Sequence[dict[str, str]] = ()) -> PortmapSpec:
+    return parse({"name": "web", "mappings": mappings, "service_addresses": services, "state": "present"})
+
+
+def test_canonical() -> None:
+    found = spec(
+        mapping(81, host_address="0.0.0.0"),
+        mapping("9000 - 9009", port="9000-9009", protocol="udp", host_address="127.0.0.1"),
+        mapping(80, "FD88:0::17", port="3000", host_address="::"),
+    )
+    assert found.mappings == (
+        Mapping(None, 81, 81, "tcp", "10.88.0.17", 81),
+        Mapping("127.0.0.1", 9000, 9009, "udp", "10.88.0.17", 9000),
+        Mapping(None, 80, 80, "tcp", "fd88::17", 3000),
+    )
+    assert [item.label for item in found.mappings] == ["tcp 81", "udp 127.0.0.1:9000-9009", "tcp [::]:80"]
+    assert [item.exposed for item in found.mappings] == [True, False, True]
+    assert from_record("web", found.record()) == found
+
+
+@pytest.mark.parametrize(
+    ("item", "word"),
+    [
+        (mapping("0"), "65535"),
+        (mapping("80,81"), "range"),
+        (mapping("9009-9000"), "range"),
+        (mapping("80-89", port="80-88"), "equally long"),
+        (mapping(80, host_address="fd00::1"), "family"),
+        (mapping(80, "fd88::1", host_address="::1"), "route_localnet"),
+        (mapping(80, "fd88::1", host_address="ff02::1"), "multicast"),
+        (mapping(80, "fe80::1%eth0"), "IPv6|zone"),
+        (mapping(80, "0.0.0.0"), "unspecified"),
+        (mapping(80, host_address="localhost"), "localhost"),
+    ],
+)
+def test_refused(item: dict[str, t.Any], word: str) -> None:
+    with pytest.raises(InvalidOption, match=word):
+        spec(item)
+
+
+@pytest.mark.parametrize(
+    ("address", "to", "word"),
+    [
+        ("10.88.255.7", "fd88::1", "family"),
+        ("10.88.255.7", "10.88.255.7", "itself"),
+        ("127.0.0.1", "10.88.0.2", "loopback"),
+    ],
+)
+def test_refused_service_address(address: str, to: str, word: str) -> None:
+    with pytest.raises(InvalidOption, match=word):
+        spec(services=[{"address": address, "to": to}])
+
+
+def test_elements() -> None:
+    kept = render.mapping_elements(Mapping(None, 9000, 9009, "udp", "10.88.0.17", 9000), "web")
+    assert kept == {("any4_range", "17 . 9000-9009"): ("10.88.0.17", "web")}
+    shifted = render.mapping_elements(Mapping("127.0.0.1", 80, 81, "tcp", "10.88.0.17", 3000), "web")
+    assert shifted == {
+        ("one4", "127.0.0.1 . 6 . 80"): ("10.88.0.17 . 3000", "web"),
+        ("one4", "127.0.0.1 . 6 . 81"): ("10.88.0.17 . 3001", "web"),
+    }
+    single = render.mapping_elements(Mapping(None, 80, 80, "sctp", "fd88::17", 80), "web")
+    assert single == {("any6", "132 . 80"): ("fd88::17 . 80", "web")}
+
+
+def test_flows() -> None:
+    assert render.flow_of(("any4", "6 . 80")) is None
+    assert render.flow_of(("self4", "10.0.0.1 . 10.0.0.1")) is None
+    assert render.flow_of(("one6", "fd00::1 . 17 . 53")) == (True, "fd00::1", range(53, 54))
+    assert render.flow_of(("any4_range", "17 . 90-92")) == (False, None, range(90, 93))
+    assert render.flow_of(("service4", "10.88.255.7")) == (False, "10.88.255.7", None)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [{"elem": {"val": {"concat": ["tcp", 80]}, "comment": "web"}}, {"concat": ["10.88.0.2", 3000]}],
+        [{"elem": {"val": {"concat": [6, 80]}, "comment": "web"}}, {"concat": ["10.88.0.2", 3000]}],
+    ],
+)
+def test_listing_of_one_element(entry: list[t.Any]) -> None:
+    objects = [{"metainfo": {}}, {"map": {"name": "any4", "elem": [entry]}}, {"chain": {"name": "guard"}}]
+    assert render.parse_elements(objects) == {("any4", "6 . 80"): ("10.88.0.2 . 3000", "web")}
+
+
+def test_listing_of_ranges_and_sets() -> None:
+    objects = [
+        {"map": {"name": "any4_range", "elem": [[{"concat": ["udp", {"range": [90, 95]}]}, "10.88.0.2"]]}},
+        {"set": {"name": "self4", "elem": [{"concat": ["10.88.0.2", "10.88.0.2"]}]}},
+        {"map": {"name": "service6", "elem": [[{"elem": {"val": "fd87::7", "comment": "web"}}, "fd88::2"]]}},
+        {"map": {"name": "any6"}},
+    ]
+    assert render.parse_elements(objects) == {
+        ("any4_range", "17 . 90-95"): ("10.88.0.2", ""),
+        ("self4", "10.88.0.2 . 10.88.0.2"): ("", ""),
+        ("service6", "fd87::7"): ("fd88::2", "web"),
+    }
+
+
+SITUATIONS: dict[str, tuple[PortmapSpec, ...]] = {
+    "none": (PortmapSpec("web"),),
+    "web": (
+        PortmapSpec(
+            "web",
+            (Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000), Mapping(None, 80, 80, "tcp", "fd88::17", 3000)),
+            (ServiceAddress("10.88.255.7", "10.88.0.17"),),
+        ),
+    ),
+    "loopback-and-ranges": (
+        PortmapSpec("web", (Mapping("127.0.0.1", 80, 80, "tcp", "10.88.0.17", 3000),)),
+        PortmapSpec(
+            "voice",
+            (
+                Mapping(None, 10000, 10099, "udp", "10.88.0.18", 10000),
+                Mapping("192.0.2.1", 5060, 5061, "sctp", "10.88.0.18", 6060),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_golden(situation: str) -> None:
+    """The rulesets, as documents: GOLDEN=1 writes the files anew."""
+    path = GOLDEN / f"{situation}.nft"
+    text = render.table_text(render.all_elements(SITUATIONS[situation]))
+    if os.environ.get("GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0 100 0 0 10 0
+   1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 12346 1 0 100 0 0 10 0
+   2: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12347 1 0 100 0 0 10 0
+"""
+
+
+def test_sockets() -> None:
+    assert parse_table(TCP, "0A", {8080}) == [("127.0.0.1", 8080, "12345")]
+    assert parse_address("00000000000000000000000000000000") == "::"
+    assert parse_address("0000000000000000FFFF00000100007F") == "127.0.0.1"
+    assert parse_address("B80D0120000000000000000001000000") == "2001:db8::1"
+    sctp = " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n a b 2 10 29 7000 0 999 0.0.0.0 \n"
+    assert parse_sctp(sctp, {7000}) == [("0.0.0.0", 7000, "999")]
