@@ -81,7 +81,7 @@ def _input(bridge: BridgeSpec) -> list[str]:
         "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     ]
     for entry in bridge.service_to_host:
-        protocol, _, ports = entry.partition("/")
+        protocol, _sep, ports = entry.partition("/")
         rules.append(f"{protocol} dport {ports} accept" if ports else f"meta l4proto {_NUMBERS[entry]} accept")
     return [*rules, "drop"]
 

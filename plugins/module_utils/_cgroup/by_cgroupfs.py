@@ -132,7 +132,7 @@ def _boot_text(target: Target, state: SliceState, host: Host) -> str:
 def _share(value: Value) -> float:
     if value == MAX:
         return float("inf")
-    quota, _, period = str(value).partition("/")
+    quota, _sep, period = str(value).partition("/")
     return int(quota) / int(period)
 
 

@@ -94,7 +94,7 @@ def _limit_files(tree: Hierarchy, usage: bool) -> list[str]:
         found |= {
             name
             for name in words.USAGE
-            if name.split(".")[0] in {*tree.controllers, *(["cpu"] if tree.version == 2 else [])}
+            if name.split(".", maxsplit=1)[0] in {*tree.controllers, *(["cpu"] if tree.version == 2 else [])}
         }
     return sorted(found)
 

@@ -97,11 +97,11 @@ def parse(text: str) -> dict[str, Value]:
     disks: dict[str, dict[str, int]] = {}
     quota, period = None, PERIOD
     for line in text.splitlines():
-        name, _, value = line.partition("=")
+        name, _sep, value = line.partition("=")
         if name in _OPTIONS:
             limits[_OPTIONS[name]] = MAX if value == "infinity" else int(value) if value.isdigit() else value
         elif name in _RATES.values() and value.count(" ") == 1:
-            device, _, rate = value.partition(" ")
+            device, _sep, rate = value.partition(" ")
             key = next(rate for rate, known in _RATES.items() if known == name)
             if rate.isdigit():
                 disks.setdefault(device, {})[key] = int(rate)

@@ -135,7 +135,7 @@ def encode(option: str, value: Value, before: Value | None, parent: Texts, disks
     if option == "cpu_max":
         if value == MAX:
             return [(names[0], "-1")]
-        quota, _, period = str(value).partition("/")
+        quota, _sep, period = str(value).partition("/")
         if str(before).endswith(f"/{period}"):
             return [(names[0], quota)]
         # Without a quota any period is allowed; with the old one it could give more than the parent has.

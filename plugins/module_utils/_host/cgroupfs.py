@@ -72,12 +72,12 @@ def parse_mountinfo(text: str) -> list[_Mount]:
     """The mounts of control groups that a mountinfo names, in its order. Pure."""
     found = []
     for line in text.splitlines():
-        left, _, right = line.partition(" - ")
+        left, _sep, right = line.partition(" - ")
         kind, _source, *options = right.split()
         if kind not in ("cgroup", "cgroup2"):
             continue
         _id, _parent, device, root, path = left.split()[:5]
-        major, _, minor = device.partition(":")
+        major, _sep, minor = device.partition(":")
         found.append(
             _Mount(
                 os.makedev(int(major), int(minor)),
@@ -177,7 +177,7 @@ def _enable_controllers(directory: str, wanted: t.Iterable[str]) -> None:
             raise CgroupError(
                 f"{directory}: handing the controller {controller} down to its children failed: {error.__cause__}:"
                 " processes that sit in this group itself must move to a child of it first"
-            ) from error
+            ) from error.__cause__
 
 
 def make_group(hierarchy: Hierarchy, path: str, controllers: t.Iterable[str] = ()) -> None:

@@ -131,7 +131,7 @@ def unpack_file(archive: int, label: str, directory: str, limits: Limits) -> Unp
         unpacked = _answer(label, stdout, stderr)
     except UnpackError as error:
         if status > 0 and any(sign in str(error) for sign in _CUT_OFF):
-            raise UnpackError(f"{label}: zstd: {refused}") from error
+            raise UnpackError(f"{label}: zstd: {refused}") from error.__cause__
         raise
     if status != 0:
         raise UnpackError(f"{label}: zstd: {refused or f'status {status}'}")

@@ -150,7 +150,7 @@ class ChangeAddress:
 
         :raises NetlinkError: the kernel refused.
         """
-        host, _, length = self.address.partition("/")
+        host, _sep, length = self.address.partition("/")
         six = ":" in host
         options: dict[str, int] = {"family": socket.AF_INET6 if six else socket.AF_INET}
         if self.verb == "add" and six:

@@ -49,7 +49,7 @@ def parse_table(text: str, state: str, ports: t.Collection[int]) -> list[tuple[s
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
-        address, _, port = fields[1].partition(":")
+        address, _sep, port = fields[1].partition(":")
         if fields[3] == state and int(port, 16) in ports:
             found.append((parse_address(address), int(port, 16), fields[9]))
     return found

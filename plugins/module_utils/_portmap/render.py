@@ -91,7 +91,7 @@ def flow_of(key: Key) -> tuple[bool, str | None, range | None] | None:
         return six, words[0], None
     if words[-2] != str(PROTOCOLS["udp"]):
         return None
-    low, _, high = words[-1].partition("-")
+    low, _sep, high = words[-1].partition("-")
     return six, words[0] if kind.startswith("one") else None, range(int(low), int(high or low) + 1)
 
 

@@ -137,7 +137,7 @@ class PortmapSpec:
 
 
 def _bounds(kept: t.Any) -> tuple[int, int]:
-    low, _, high = str(kept).partition("-")
+    low, _sep, high = str(kept).partition("-")
     return int(low), int(high or low)
 
 

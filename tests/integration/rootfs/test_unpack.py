@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[t.Callable[[str], bytes], str]] = {
     "group": (lambda out: archive(entry("a", gid=70000)), "entry 'a'.*owner"),
     "too large": (lambda out: archive(entry("a"), entry("b", bytes(1 << 20))), "entry 'b'.*max_size"),
     "too many": (lambda out: archive(*(entry(str(number)) for number in range(101))), "entry '100'.*max_entries"),
-    "one name too often": (lambda out: archive(*(entry("a") for _ in range(101))), "entry 'a'.*max_entries"),
+    "one name too often": (lambda out: archive(*(entry("a") for _number in range(101))), "entry 'a'.*max_entries"),
     "too deep": (lambda out: archive(entry("d/" * 300 + "a")), "entry 'd/d/.*300|entry 'd/d/.*256"),
     "file over a directory": (lambda out: archive(folder("d"), entry("d/a"), entry("d")), "entry 'd'.*not empty"),
     "root is a link": (lambda out: archive(link("./", out), entry("secret")), "entry '.*root is not a directory"),

@@ -428,16 +428,17 @@ def main(arguments: t.Sequence[str]) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if libc.unshare(_NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET) != 0:
-        print(json.dumps({"error": f"unshare: {os.strerror(ctypes.get_errno())}: run as root", "entry": None}))
+        sys.stdout.write(json.dumps({"error": f"unshare: {os.strerror(ctypes.get_errno())}: run as root", "entry": None}))
         return 1
     child = os.fork()
     if child == 0:
         libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
-        print(json.dumps(_serve(arguments)), flush=True)
+        sys.stdout.write(json.dumps(_serve(arguments)))
+        sys.stdout.flush()
         os._exit(0)
     _pid, status = os.waitpid(child, 0)
     return 0 if status == 0 else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
