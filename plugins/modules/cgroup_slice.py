@@ -119,6 +119,8 @@ options:
     default: present
 notes:
   - Needs root.
+  - With version 2 and without systemd, controllers that the root group hands down for the first slice stay enabled after the last one, as other
+    groups may use them by then.
 seealso:
   - module: daemonless.isolation.namespaced_service
   - name: Control Group v2
