@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import subprocess
 import typing as t
 
 import pytest
-from world import World, difference
+from world import REPOSITORY, World, difference
 
 ISO0 = {"name": "iso0", "addresses": ["10.88.0.1/24", "fd88::1/64"]}
 
@@ -212,8 +214,37 @@ def test_foreign_project(world: World) -> None:
     assert "'one'" in world.refused("bridge", name="iso0", state="absent", project="two")
 
 
+GOLDEN = sorted((REPOSITORY / "tests" / "unit").glob("*/golden/*.nft"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_documented_rulesets_load(path: pathlib.Path) -> None:
+    """This nft and this kernel take every documented ruleset."""
+    subprocess.run(["unshare", "--net", "nft", "-f", str(path)], check=True)
+
+
 def test_warns_of_other_firewalls(world: World) -> None:
     """A policy that drops what is forwarded is named, in check mode too."""
     world.sh("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }'")
     warnings = world.module("bridge", check=True, **ISO0)["warnings"]
     assert any("ip filter FORWARD" in str(warning) for warning in warnings)
+
+
+@pytest.mark.parametrize("module", ["bridge", "nat_portmap"])
+def test_check_mode_without_tools(world: World, module: str) -> None:
+    """On a host where nothing is installed yet, check mode tells what will be done once it is."""
+    args: dict[str, t.Any] = (
+        ISO0 if module == "bridge" else {"name": "web", "mappings": [{"host_port": 80, "address": "10.88.0.2"}]}
+    )
+    clean = world.snapshot()
+    tools = [world.sh(f"readlink -f $(command -v {tool})").strip() for tool in ("nft", "ip")]
+    for tool in tools:
+        world.sh(f"mount --bind /dev/null {tool}")
+    predicted = world.module(module, check=True, **args)
+    refused = world.module(module, **args)
+    for tool in tools:
+        world.sh(f"umount {tool}")
+    assert any("nftables is not installed" in str(warning) for warning in predicted["warnings"])
+    assert "nftables" in refused["msg"]
+    assert difference(clean, world.snapshot()) == {}
+    assert world.apply(module, **args)["diff"] == predicted["diff"]

@@ -10,6 +10,7 @@ import dataclasses
 import typing as t
 
 import pytest
+
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import hostwide, render
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.plan import plan_task
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import OPTIONS, from_record, parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption
 

@@ -10,6 +10,7 @@ import os
 import pathlib
 
 import pytest
+
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import render
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
 

@@ -10,6 +10,9 @@ import re
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.netlink import ForgetUdp
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.nft import ApplyRuleset
@@ -29,8 +32,6 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.spec
     ServiceAddress,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.state import World
-from hypothesis import given
-from hypothesis import strategies as st
 
 OWNERS = ("a", "b", "c")
 Elements = t.Dict[t.Tuple[str, str], t.Tuple[str, str]]
@@ -80,13 +81,13 @@ def kernel(before: Elements, script: str) -> Elements:
         assert words, line
         verb, name, body = words.groups()
         for item in body.split(", "):
-            key, _, rest = item.partition(' comment "')
+            key, _sep, rest = item.partition(' comment "')
             if verb == "delete":
                 assert (name, key) in found, f"{key} is not there"
                 del found[(name, key)]
             else:
                 assert (name, key) not in found, f"{key} is there already"
-                owner, _, data = rest.partition('" : ')
+                owner, _sep, data = rest.partition('" : ')
                 found[(name, key)] = (data, owner)
     return found
 

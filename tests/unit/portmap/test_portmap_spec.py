@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.sockets import (
     parse_address,
