@@ -361,4 +361,5 @@ def plan_task(specs: t.Sequence[BridgeSpec], world: World, project: str) -> Task
         )
         for index, draft in enumerate(drafts)
     )
-    return TaskPlan(elements, tuple(shared))
+    # An element that fails does not keep the shared steps from being taken: they look for the tools themselves.
+    return TaskPlan(elements, (RequireTools(), *shared) if shared else ())

@@ -284,4 +284,5 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
         )
         for index, (spec, (changes, before, after)) in enumerate(zip(specs, drafts))
     )
-    return TaskPlan(elements, tuple(_shared(world, desired, scope)) if changed else ())
+    # An element that fails does not keep the shared steps from being taken: they look for the tools themselves.
+    return TaskPlan(elements, (RequireTools(), *_shared(world, desired, scope)) if changed else ())

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from world import REPOSITORY, World, difference
 
-ISO0 = {"name": "iso0", "addresses": ["10.88.0.1/24", "fd88::1/64"]}
+ISO0: dict[str, t.Any] = {"name": "iso0", "addresses": ["10.88.0.1/24", "fd88::1/64"]}
 
 
 def link(world: World, name: str) -> dict[str, t.Any]:

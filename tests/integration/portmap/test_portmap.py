@@ -232,7 +232,7 @@ def test_udp_follows(world: World) -> None:
             sender.stdout.readline()
         world.wait(lambda answer=answer: sender.stdout.readline().startswith(answer), 3, answer)  # type: ignore[union-attr,misc]
     world.apply("nat_portmap", name="web", state="absent")
-    world.wait(lambda: sender.stdout.readline().startswith("closed"), 3, "closed")  # type: ignore[union-attr]
+    world.wait(lambda: sender.stdout.readline().startswith("closed"), 3, "closed")
     sender.kill()
     sender.wait()
 

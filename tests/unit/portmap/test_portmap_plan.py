@@ -154,7 +154,7 @@ WEB = PortmapSpec(
 def test_first_time_is_a_whole_table() -> None:
     plan = plan_task([WEB], World(), "default")
     names = [type(step).__name__ for step in plan.shared]
-    assert names == ["WriteFile", "WriteFile", "ApplyRuleset", "ForgetUdp"]
+    assert names == ["RequireTools", "WriteFile", "WriteFile", "ApplyRuleset", "ForgetUdp"]
     assert [change.key for change in plan.elements[0].changes] == ["tcp 80", "udp 53"]
 
 

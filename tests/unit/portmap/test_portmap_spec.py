@@ -122,12 +122,16 @@ def test_flows() -> None:
     ],
 )
 def test_listing_of_one_element(entry: list[t.Any]) -> None:
-    objects = [{"metainfo": {}}, {"map": {"name": "any4", "elem": [entry]}}, {"chain": {"name": "guard"}}]
+    objects: list[dict[str, t.Any]] = [
+        {"metainfo": {}},
+        {"map": {"name": "any4", "elem": [entry]}},
+        {"chain": {"name": "guard"}},
+    ]
     assert render.parse_elements(objects) == {("any4", "6 . 80"): ("10.88.0.2 . 3000", "web")}
 
 
 def test_listing_of_ranges_and_sets() -> None:
-    objects = [
+    objects: list[dict[str, t.Any]] = [
         {"map": {"name": "any4_range", "elem": [[{"concat": ["udp", {"range": [90, 95]}]}, "10.88.0.2"]]}},
         {"set": {"name": "self4", "elem": [{"concat": ["10.88.0.2", "10.88.0.2"]}]}},
         {"map": {"name": "service6", "elem": [[{"elem": {"val": "fd87::7", "comment": "web"}}, "fd88::2"]]}},
