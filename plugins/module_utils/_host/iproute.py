@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Links, addresses and routes, as `ip -json` tells them (ip(8)). Reading only: changes go through `netlink`."""
+"""Links, addresses and routes, as `ip -json` tells them (ip(8)). Changes go through `netlink`, but for what needs no second look."""
 
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 
 from .process import find_tool, run
@@ -38,3 +39,9 @@ def routes() -> list[dict[str, t.Any]]:
     :raises ToolError: ip failed.
     """
     return _ask("-4", "route", "show", "table", "all") + _ask("-6", "route", "show", "table", "all")
+
+
+def delete_link(name: str) -> None:
+    """Delete a link that the kernel is about to delete by itself, with the namespace of its other end."""
+    if os.path.exists(f"/sys/class/net/{name}"):
+        run(["ip", "link", "delete", name], check=False)

@@ -1,0 +1,74 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asking a service from the host whether it is well."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+
+from .files import read_text
+from .process import run
+
+
+def ask_http(address: str, port: int, path: str, timeout: float) -> str | None:
+    """GET a path; None if the answer is a success or a redirection, else what happened instead."""
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        code = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET http://{address}:{port}{path}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return None if 200 <= code < 400 else f"GET http://{address}:{port}{path}: status {code}"
+
+
+def ask_tcp(address: str, port: int, timeout: float) -> str | None:
+    """Connect to a port; None if that works, else what happened instead."""
+    try:
+        socket.create_connection((address, port), timeout=timeout).close()
+    except OSError as error:
+        return f"connecting to {address} port {port}: {error}"
+    return None
+
+
+def log_tail(path: str, lines: int) -> list[str]:
+    """The last lines of a file that svlogd writes, without its time stamps; none if it is not there."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 16384))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.partition(" ")[2] for line in text.splitlines()[-lines:]]
+
+
+def journal_tail(unit: str, lines: int) -> list[str]:
+    """The last lines that a unit has logged."""
+    done = run(["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"], check=False)
+    return done.stdout.splitlines()
+
+
+def ends(path: str, first: int) -> int:
+    """How often a service has ended since it was last told to start, at least: by the delay (milliseconds) that grows with each."""
+    words = (read_text(path) or "").split()
+    delay = int(words[0]) if words and words[0].isdigit() else 0
+    count = 0
+    while delay >= first * 2**count:
+        count += 1
+    return count
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)
+
+
+def now() -> float:
+    """Seconds of a clock that nobody sets."""
+    return time.monotonic()

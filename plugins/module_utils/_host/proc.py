@@ -1,0 +1,81 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes, as /proc tells of them (proc(5))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from .files import read_text
+
+NAMESPACES = ("pid", "mnt", "net", "uts", "ipc", "cgroup", "user")
+
+
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status by its keys; empty if there is no such process."""
+    try:
+        text = read_text(f"/proc/{pid}/status") or ""
+    except ProcessLookupError:
+        return {}
+    return {key: value.strip() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
+
+
+def is_first(pid: int) -> bool:
+    """Whether a process is alive, and the first one of a pid namespace other than ours."""
+    seen = status(pid)
+    numbers = seen.get("NSpid", "").split()
+    return len(numbers) > 1 and numbers[-1] == "1" and seen.get("State", "Z")[:1] not in ("Z", "X")
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process was started; None if it is gone."""
+    try:
+        text = read_text(f"/proc/{pid}/stat")
+        up = float((read_text("/proc/uptime") or "0").split()[0])
+    except ProcessLookupError:
+        return None
+    if not text:
+        return None
+    ticks = int(text.rpartition(")")[2].split()[19])
+    return up - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def namespaces(pid: int) -> dict[str, int]:
+    """The namespaces of a process by their inode numbers (namespaces(7))."""
+    found = {}
+    for kind in NAMESPACES:
+        with contextlib.suppress(OSError, ValueError):
+            found[kind] = int(os.readlink(f"/proc/{pid}/ns/{kind}").partition("[")[2].rstrip("]"))
+    return found
+
+
+def control_groups(pid: int) -> tuple[str, ...]:
+    """The control groups of a process, one for each hierarchy, as paths."""
+    try:
+        lines = (read_text(f"/proc/{pid}/cgroup") or "").splitlines()
+    except ProcessLookupError:
+        return ()
+    return tuple(line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
+
+
+def read_pid(path: str) -> int | None:
+    """The number in a pid file; None if there is none."""
+    text = (read_text(path) or "").strip()
+    return int(text) if text.isdigit() else None
+
+
+def own_processes(command: str) -> t.Iterator[tuple[int, list[str]]]:
+    """Processes of a command name in our own mount namespace, with their arguments."""
+    here = os.readlink("/proc/self/ns/mnt")
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if (read_text(f"/proc/{entry}/comm") or "").strip() != command:
+                continue
+            if os.readlink(f"/proc/{entry}/ns/mnt") == here:
+                yield int(entry), (read_text(f"/proc/{entry}/cmdline") or "").split("\0")

@@ -1,0 +1,304 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Steps of services: start, stop, replace, remove, and wait until one is well."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .. import _paths
+from .._errors import IsolationError
+from .._host import boot, cgroupfs, files, iproute, oci, probe, runit, systemd
+from .._host.libexec import path as helper_path
+from .._host.records import load_records
+from .spec import Gate, Health
+from .state import Running, find_running
+from .supervise import unit_name
+
+LOG_LINES = 10
+TOO_OFTEN = 3
+"""Ends of a service during its gate that settle the matter before the deadline."""
+
+
+class ServiceError(IsolationError):
+    """A service can't be started, stopped or removed, or is not well."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """An instance as its supervisor is told of it. `first` is the first delay before a restart, in milliseconds."""
+
+    name: str
+    systemd: bool
+    stop_timeout: float
+    cgroup: str
+    first: int
+
+    def running(self) -> Running | None:
+        """Its first process."""
+        return find_running(self.name, None if self.systemd else self.cgroup)
+
+    def start(self) -> None:
+        """Let its supervisor start it, without a delay.
+
+        :raises IsolationError: there is no supervisor, or it refused.
+        """
+        files.remove_file(oci.delay_file(self.name))
+        if self.systemd:
+            systemd.Systemctl("start", (unit_name(self.name),)).run()
+        else:
+            runit.bring_up(self.name)
+
+    def stop(self) -> None:
+        """Stop it.
+
+        :raises IsolationError: it can't be stopped.
+        """
+        if self.systemd:
+            systemd.Systemctl("stop", (unit_name(self.name),)).run()
+        else:
+            runit.bring_down(self.name, self.stop_timeout)
+        if not runit.wait(lambda: self.running() is None, 10.0):
+            raise ServiceError(f"service {self.name}: it was stopped, but its first process is still there: run again")
+        files.remove_file(oci.delay_file(self.name))
+
+    def at_boot(self, wanted: bool) -> None:
+        """Let it be started at boot, or not."""
+        if self.systemd:
+            systemd.Systemctl("enable" if wanted else "disable", (unit_name(self.name),)).run()
+        else:
+            runit.mark_down(self.name, not wanted)
+
+    def log(self) -> str:
+        """The last lines of its log, for an error."""
+        if self.systemd:
+            lines = probe.journal_tail(unit_name(self.name), LOG_LINES)
+        else:
+            lines = probe.log_tail(os.path.join(runit.log_directory(self.name), "current"), LOG_LINES)
+        return "; its log ends with:\n" + "\n".join(lines) if lines else "; its log is empty"
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Step: what the host lacks is an error once something is to be changed. In check mode it is a warning."""
+
+    message: str
+
+    def run(self) -> None:
+        """Refuse.
+
+        :raises ServiceError: always.
+        """
+        raise ServiceError(self.message)
+
+
+@dataclass(frozen=True)
+class Supervise:
+    """Step: let runsvdir find an instance, down at first."""
+
+    name: str
+    folder: str
+    stale: tuple[str, ...]
+    at_boot: bool
+
+    def run(self) -> None:
+        """Link it from the watched directory, and from nowhere else."""
+        runit.mark_down(self.name, not self.at_boot)
+        for link in self.stale:
+            files.remove_file(link)
+        runit.link_service(self.name, self.folder)
+
+
+@dataclass(frozen=True)
+class Boot:
+    """Step: start an instance at boot, or don't."""
+
+    handle: Handle
+    wanted: bool
+
+    def run(self) -> None:
+        """Tell its supervisor.
+
+        :raises IsolationError: it refused.
+        """
+        self.handle.at_boot(self.wanted)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Step: start an instance; with `again`, stop it first. With `old`, stop that one first, and start it again on failure."""
+
+    handle: Handle
+    again: bool = False
+    old: Handle | None = None
+
+    def run(self) -> None:
+        """Do so.
+
+        :raises IsolationError: a supervisor refused.
+        """
+        if self.old is not None:
+            self.old.stop()
+        try:
+            if self.again:
+                self.handle.stop()
+            self.handle.start()
+        except IsolationError as error:
+            message = f"{error}{self.handle.log()}"
+            give_up(self.handle, self.old, message)
+            raise ServiceError(message) from error
+
+
+def give_up(handle: Handle, old: Handle | None, message: str) -> None:
+    """Return to the instance that was replaced.
+
+    :raises ServiceError: always, if there is one: `message`, and what became of the old one.
+    """
+    if old is None:
+        return
+    handle.stop()
+    handle.at_boot(False)
+    try:
+        old.start()
+        old.at_boot(True)
+        returned = f"{old.name} was started again"
+    except IsolationError as error:
+        returned = f"{old.name} could not be started again: {error}"
+    raise ServiceError(f"{message}\n{handle.name} was stopped, {returned}")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Step: stop an instance."""
+
+    handle: Handle
+
+    def run(self) -> None:
+        """Stop it.
+
+        :raises IsolationError: it can't be stopped.
+        """
+        self.handle.stop()
+
+
+def _ask(health: Health | None, address: str | None) -> str | None:
+    if health is None or address is None:
+        return None
+    if health.kind == "tcp":
+        return probe.ask_tcp(address, health.port, health.timeout)
+    return probe.ask_http(address, health.port, health.path, health.timeout)
+
+
+@dataclass(frozen=True)
+class AwaitHealth:
+    """Step: wait until an instance has run for long enough and is well. From then on it is started at boot instead of `old`."""
+
+    handle: Handle
+    gate: Gate
+    health: Health | None
+    address: str | None
+    old: Handle | None = None
+
+    def run(self) -> None:
+        """Wait.
+
+        :raises ServiceError: it is not well in time; `old`, if there is one, runs again.
+        """
+        trouble = self._watch()
+        if trouble is not None:
+            message = f"{self.handle.name}: {trouble}{self.handle.log()}"
+            give_up(self.handle, self.old, message)
+            raise ServiceError(message)
+        if self.old is not None:
+            self.handle.at_boot(True)
+            self.old.at_boot(False)
+
+    def _watch(self) -> str | None:
+        """None once it is well, or what is wrong with it."""
+        deadline = probe.now() + self.gate.deadline
+        was_well, failures = False, 0
+        trouble = "it did not start"
+        while True:
+            running = self.handle.running()
+            if running is not None:
+                answer = _ask(self.health, self.address)
+                if answer is None:
+                    was_well, failures = True, 0
+                    if running.age >= self.gate.min_healthy_time:
+                        return None
+                    trouble = f"it has run for less than {self.gate.min_healthy_time:g} s"
+                else:
+                    trouble = answer
+                    failures += 1
+                    if self.health is not None and was_well and failures >= self.health.retries:
+                        return f"it was well, and then not any more, {failures} times in a row: {trouble}"
+            if probe.ends(oci.delay_file(self.handle.name), self.handle.first) >= TOO_OFTEN:
+                return f"it has ended {TOO_OFTEN} times since its start"
+            if probe.now() >= deadline:
+                return f"not well within {self.gate.deadline:g} s: {trouble}"
+            probe.pause(self._interval(was_well))
+
+    def _interval(self, was_well: bool) -> float:
+        if self.health is None:
+            return 0.05
+        return self.health.interval if was_well else min(self.health.interval, 0.2)
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Step: take back all of an instance that is on the host, but for its record and its root filesystem."""
+
+    handle: Handle
+    runtime: str
+    links: tuple[str, ...]
+    interfaces: tuple[str, ...]
+    bundle: tuple[str, ...]
+    prune_group: bool
+
+    def run(self) -> None:
+        """Remove it.
+
+        :raises IsolationError: it can't be stopped.
+        """
+        name = self.handle.name
+        if not self.handle.systemd:
+            self.handle.stop()
+            runit.dismiss(name, self.links)
+            runit.forget(name)
+        oci.kill_container(self.runtime, name)
+        for link in self.interfaces:
+            iproute.delete_link(link)
+        for path in (*self.bundle, oci.pid_file(name), oci.delay_file(name)):
+            files.remove_file(path)
+        for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS):
+            files.remove_empty_directories(folder, folder)
+        files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)
+        if not self.handle.systemd:
+            self._remove_groups()
+
+    def _remove_groups(self) -> None:
+        """The runtime makes the slice's directory in hierarchies that no limit needs; a slice of ours removes them itself."""
+        for tree in cgroupfs.hierarchies():
+            path = self.handle.cgroup
+            cgroupfs.remove_group(os.path.join(tree.path, path))
+            while self.prune_group and "/" in path:
+                path = path.rpartition("/")[0]
+                if not cgroupfs.remove_empty_group(os.path.join(tree.path, path)):
+                    break
+
+
+@dataclass(frozen=True)
+class DropHelpers:
+    """Step: with the host's last instance, the helpers go."""
+
+    def run(self) -> None:
+        """Look at the records as they are now: an element that failed still needs them."""
+        if load_records("service"):
+            return
+        for name in oci.HELPERS:
+            files.RemoveFile(helper_path(name), os.path.dirname(_paths.LIBEXEC)).run()
+        files.remove_empty_directories(runit.SERVICES, _paths.ETC)
+        boot.TidyBoot().run()

@@ -1,0 +1,263 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The OCI bundle of a service: config.json by the OCI runtime specification, and the files beside it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import typing as t
+from dataclasses import dataclass
+
+from .. import _idrange
+from . import seccomp
+from .spec import ServiceSpec
+
+OCI_VERSION = "1.0.2"
+DEV = "/dev"
+INIT = DEV + "/init"
+"""Where the init appears in the service: on the tmpfs of /dev, so that nothing in the root filesystem is needed for it."""
+
+NETWORK_FILE = "network"
+CONFIG_FILE = "config.json"
+
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+DEFAULT_PIDS = 1024
+"""What a service without a slice of its own may have at once."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A network with its addresses. `gateways` are the bridge's own addresses by family."""
+
+    bridge: str
+    link: str
+    mac: str
+    ipv4: str | None = None
+    ipv6: str | None = None
+    gateway4: str | None = None
+    gateway6: str | None = None
+
+    def record(self) -> dict[str, t.Any]:
+        """What is kept of it."""
+        return {
+            "bridge": self.bridge,
+            "interface": self.link,
+            "mac": self.mac,
+            "ipv4": self.ipv4,
+            "ipv6": self.ipv6,
+        }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle needs beside what was asked for.
+
+    `init` is the host's init, None for none. `masked` are more paths to mask that this machine has. `profile` is the
+    content of a seccomp profile where a path was given. `cgroup` is None where the supervisor makes the control group.
+    """
+
+    directory: str
+    root: str
+    read_only: bool
+    id_base: int
+    uid: int
+    gid: int
+    machine: str
+    hook: str
+    init: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    profile: t.Mapping[str, t.Any] | None = None
+    cgroup: str | None = None
+
+
+def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
+    """The service's resolv.conf(5)."""
+    lines = [f"nameserver {server}" for server in nameservers]
+    if spec.dns.search:
+        lines.append("search " + " ".join(spec.dns.search))
+    if spec.dns.options:
+        lines.append("options " + " ".join(spec.dns.options))
+    return "".join(line + "\n" for line in lines)
+
+
+def hosts(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
+    """The lines of hosts(5): the service itself, and what was asked for."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    own = [address for item in attachments[:1] for address in (item.ipv4, item.ipv6) if address]
+    lines += [f"{address} {spec.hostname}" for address in own or ["127.0.1.1"]]
+    lines += [f"{address} {host}" for host, address in spec.extra_hosts]
+    return "".join(line + "\n" for line in lines)
+
+
+def network_lines(attachments: t.Sequence[Attachment]) -> str:
+    """What the hook reads: for each network its bridge, the host's end of the link, the name inside, and the MAC address."""
+    return "".join(f"{item.bridge} {item.link} eth{index} {item.mac}\n" for index, item in enumerate(attachments))
+
+
+def network_batch(attachments: t.Sequence[Attachment]) -> str:
+    """What is done inside the service's network namespace, by `ip -batch`: a /32 (/128) with an on-link gateway on each link.
+
+    The first network with a gateway of a family has the default route.
+    """
+    lines = ["link set lo up"]
+    routed: set[int] = set()
+    for index, item in enumerate(attachments):
+        link = f"eth{index}"
+        if item.ipv4:
+            lines.append(f"address add {item.ipv4}/32 dev {link}")
+        if item.ipv6:
+            lines.append(f"address add {item.ipv6}/128 dev {link} nodad")
+        lines.append(f"link set {link} up")
+        for family, address, gateway in ((4, item.ipv4, item.gateway4), (6, item.ipv6, item.gateway6)):
+            if not address or not gateway:
+                continue
+            length = ipaddress.ip_address(gateway).max_prefixlen
+            lines.append(f"route add {gateway}/{length} dev {link}")
+            if family not in routed:
+                lines.append(f"route add default via {gateway} dev {link}")
+                routed.add(family)
+    return "".join(line + "\n" for line in lines)
+
+
+def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, t.Any]:
+    return {"destination": target, "type": kind, "source": source, "options": list(options)}
+
+
+def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
+    """All mounts, in order. /dev is always a tmpfs of our own, whatever the root filesystem has there (T4)."""
+    found = [
+        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=1M"),
+        _mount(
+            "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
+        ),
+        _mount(f"{DEV}/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64M"),
+        _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
+    ]
+    own = [("/etc/resolv.conf", "resolv.conf"), ("/etc/hosts", "hosts"), ("/etc/hostname", "hostname")]
+    found += [
+        _mount(target, "bind", f"{facts.directory}/{name}", "bind", "ro", "nosuid", "noexec", "nodev")
+        for target, name in own
+    ]
+    if facts.init is not None:
+        found.append(_mount(INIT, "bind", facts.init, "bind", "ro", "nosuid", "nodev"))
+    asked: list[dict[str, t.Any]] = []
+    for memory in spec.tmpfs:
+        options = ("nosuid", "nodev", f"mode={memory.mode}", f"size={memory.size}")
+        asked.append(_mount(memory.target, "tmpfs", "tmpfs", *options))
+    for bind in spec.mounts:
+        flags = ["bind", "nosuid", "nodev"]
+        flags += ["ro"] if bind.read_only else []
+        flags += [] if bind.executable else ["noexec"]
+        asked.append(_mount(bind.target, "bind", bind.source, *flags))
+    # A mount below another one comes after it.
+    return found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))
+
+
+def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
+    command = [*([INIT, "--"] if facts.init is not None else []), *spec.command]
+    capabilities = list(spec.capabilities)
+    sets = ("bounding", "effective", "inheritable", "permitted", "ambient")
+    process: dict[str, t.Any] = {
+        "terminal": False,
+        "user": {"uid": facts.uid, "gid": facts.gid},
+        "args": command,
+        "env": [f"{key}={value}" for key, value in spec.environment],
+        "cwd": spec.workdir,
+        "capabilities": dict.fromkeys(sets, capabilities),
+        "noNewPrivileges": True,
+    }
+    if spec.rlimits:
+        process["rlimits"] = [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in spec.rlimits]
+    return process
+
+
+def _sysctls(spec: ServiceSpec) -> dict[str, str]:
+    """Without capabilities a service binds any port and sends pings, as all is its own network namespace."""
+    found = {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": f"0 {_idrange.SIZE - 1}",
+    }
+    found.update(spec.sysctls)
+    return found
+
+
+def _profile(spec: ServiceSpec, facts: Facts) -> t.Mapping[str, t.Any] | None:
+    if spec.seccomp == "unconfined":
+        return None
+    return facts.profile if facts.profile is not None else seccomp.profile(facts.machine, spec.capabilities)
+
+
+def _linux(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
+    ids = [{"containerID": 0, "hostID": facts.id_base, "size": _idrange.SIZE}]
+    found: dict[str, t.Any] = {
+        "namespaces": [{"type": kind} for kind in ("pid", "mount", "network", "uts", "ipc", "cgroup", "user")],
+        "uidMappings": ids,
+        "gidMappings": ids,
+        "maskedPaths": sorted((*MASKED, *facts.masked)),
+        "readonlyPaths": list(READ_ONLY),
+        "sysctl": _sysctls(spec),
+        "rootfsPropagation": "private",
+    }
+    profile = _profile(spec, facts)
+    if profile is not None:
+        found["seccomp"] = profile
+    if facts.cgroup is not None:
+        found["cgroupsPath"] = facts.cgroup
+        devices: list[dict[str, t.Any]] = [{"allow": False, "access": "rwm"}]
+        found["resources"] = {"devices": devices}
+        if spec.slice is None:
+            found["resources"]["pids"] = {"limit": DEFAULT_PIDS}
+    return found
+
+
+def config(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
+    """The content of config.json."""
+    found: dict[str, t.Any] = {
+        "ociVersion": OCI_VERSION,
+        "process": _process(spec, facts),
+        "root": {"path": facts.root, "readonly": facts.read_only},
+        "hostname": spec.hostname,
+        "mounts": _mounts(spec, facts),
+        "linux": _linux(spec, facts),
+        "annotations": {"daemonless.isolation/service": spec.service},
+    }
+    if facts.attachments:
+        hook = {"path": facts.hook, "args": ["network", facts.directory], "timeout": 30}
+        found["hooks"] = {"createRuntime": [hook]}
+    return found
+
+
+def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
+    """The bundle: content and mode by path."""
+    named = {
+        CONFIG_FILE: (json.dumps(config(spec, facts), indent=1, sort_keys=True) + "\n", 0o600),
+        "resolv.conf": (resolv_conf(spec, facts.nameservers), 0o644),
+        "hosts": (hosts(spec, facts.attachments), 0o644),
+        "hostname": (spec.hostname + "\n", 0o644),
+    }
+    if facts.attachments:
+        named[NETWORK_FILE] = (network_lines(facts.attachments), 0o644)
+        named[NETWORK_FILE + ".ip"] = (network_batch(facts.attachments), 0o644)
+    return {f"{facts.directory}/{name}": value for name, value in named.items()}

@@ -1,0 +1,373 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What brings the host's services to what is asked for. Pure."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .. import _paths
+from .._host import oci, systemd
+from .._host.boot import EnsureBoot
+from .._host.files import RemoveFile, WriteFile
+from .._host.libexec import path as helper_path
+from .._host.records import DropRecord, Record, SaveRecord, check_project
+from .._plan import Change, Plan, Step, TaskPlan
+from .._rootfs.apply import Release
+from . import apply, supervise
+from .apply import Handle
+from .desired import Desired, Networks, Promises, ServiceRefused, desired, digest
+from .ranges import Ranges
+from .spec import LIVE, ServiceSpec
+from .state import LAYER, Instance, World, cgroup_path, describe, directory
+from .supervise import unit_name
+
+_BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
+"""Options with a line of the diff for each of their keys."""
+
+_KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip")
+
+
+def _shown(key: str, value: t.Any) -> t.Any:
+    if value in (None, [], {}, ""):
+        return None
+    if key == "command":
+        return supervise.quoted(tuple(value))
+    if key == "networks":
+        return [f"{item['bridge']} {' '.join(item['address'])}" for item in value]
+    if key == "mounts":
+        return [f"{item['source']} on {item['target']}{' read-only' if item['read_only'] else ''}" for item in value]
+    if key == "tmpfs":
+        return [f"{item['target']} {item['size']}" for item in value]
+    if key == "dns":
+        given = {name: item for name, item in value.items() if item}
+        return given or None
+    return value
+
+
+def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
+    """A line for each option that differs, for each key of a dictionary."""
+    changes = []
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        effect = "live" if key in LIVE else "restart"
+        if key in _BY_KEY:
+            first, second = before or {}, after or {}
+            changes += [
+                Change(f"{key} {name}", first.get(name), second.get(name), effect)
+                for name in sorted({*first, *second})
+                if first.get(name) != second.get(name)
+            ]
+            continue
+        shown = (_shown(key, before), _shown(key, after))
+        if shown[0] != shown[1]:
+            changes.append(Change(key, *shown, effect))
+    return changes
+
+
+def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
+    changes = [
+        Change(shown, old.get(key), new.get(key), "restart")
+        for key, shown in (("id_base", "id_base"), ("runtime", "runtime"), ("user", "ids"))
+        if old.get(key) != new.get(key)
+    ]
+    had = {item["bridge"]: item for item in old.get("networks", [])}
+    for item in new.get("networks", []):
+        before = had.get(item["bridge"])
+        if before != item:
+            changes.append(Change(f"address {item['bridge']}", _addresses(before), _addresses(item), "restart"))
+    return changes
+
+
+def _addresses(item: t.Mapping[str, t.Any] | None) -> list[str] | None:
+    return [item[key] for key in ("ipv4", "ipv6") if item.get(key)] if item is not None else None
+
+
+def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
+    """Artifacts that are not as they are rendered now. One that is as another version rendered it, is renewed without a restart."""
+    changes = []
+    noted: t.Mapping[str, str] = instance.record.assigned.get("artifacts", {}) if instance.record is not None else {}
+    for path, content in want.artifacts.items():
+        there = instance.files.get(path)
+        if there == content:
+            continue
+        name = os.path.relpath(path, directory(want.spec.name)) if path.startswith(_paths.LIB) else path
+        if there is None:
+            before = "missing"
+        elif there[0] == content[0]:
+            before = f"mode {there[1]:04o}"
+        elif digest(there[0]) == noted.get(path):
+            before = "as rendered before"
+        else:
+            before = "edited"
+        bundle = path.startswith(_paths.LIB) and before in ("edited", "missing")
+        changes.append(Change(f"artifact {name}", before, "as asked for", "restart" if bundle else "live"))
+    return changes
+
+
+def _stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
+    """Files of a former bundle that this one does not have."""
+    known = {os.path.join(directory(want.spec.name), name) for name in _KNOWN_FILES}
+    return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
+
+
+def _helper_changes(world: World) -> list[Change]:
+    changes = []
+    for name, text in oci.HELPERS.items():
+        there = world.helpers.get(name)
+        if there != (text, 0o755):
+            changes.append(Change(f"helper {name}", None if there is None else "other version", helper_path(name)))
+    if world.boot_gaps:
+        changes.append(Change("boot files", None, ", ".join(world.boot_gaps)))
+    return changes
+
+
+def _handle(name: str, world: World, stop_timeout: float, first: float) -> Handle:
+    record = world.records.get(name)
+    slice_name = record.spec.get("slice") if record is not None else None
+    return Handle(name, world.systemd, stop_timeout, cgroup_path(name, slice_name), round(first * 1000))
+
+
+def _recorded_handle(record: Record, world: World) -> Handle:
+    """An instance by what its record says."""
+    return _handle(record.name, world, float(record.spec["stop_timeout"]), float(record.spec["restart"]["delay"]))
+
+
+def _replaced(spec: ServiceSpec, world: World, project: str) -> tuple[Instance, Handle] | None:
+    """The instance that a start is to replace, unless it is gone or stopped for good."""
+    if spec.replaces is None or spec.state not in ("started", "restarted"):
+        return None
+    old = world.instances[spec.replaces]
+    if old.record is None:
+        return None
+    check_project(LAYER, spec.replaces, project, old.record)
+    if old.record.spec["service"] != spec.service:
+        raise ServiceRefused(
+            f"service {spec.name}: replaces: {spec.replaces} is an instance of service {old.record.spec['service']}, not {spec.service}"
+        )
+    if not (old.running or old.wanted or old.at_boot):
+        return None
+    return old, _recorded_handle(old.record, world)
+
+
+def _state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
+    """Differences between how an instance is and how it is to be: running or not, now and at boot."""
+    if spec.state == "present":
+        return []
+    before = instance.state if instance.record is not None else None
+    if spec.state == "restarted":
+        return [Change("state", before, "restarted", "restart")]
+    changes = []
+    if before != spec.state:
+        changes.append(Change("state", before, spec.state, "restart"))
+    if instance.record is not None and instance.at_boot != (spec.state == "started"):
+        changes.append(
+            Change("at boot", "started" if instance.at_boot else "not started",
+                   "started" if spec.state == "started" else "not started")
+        )  # fmt: skip
+    return changes
+
+
+def _changes(want: Desired, instance: Instance, world: World) -> list[Change]:
+    record = instance.record
+    old_spec: t.Mapping[str, t.Any] = record.spec if record is not None else {}
+    old_assigned: t.Mapping[str, t.Any] = record.assigned if record is not None else {}
+    changes = _option_changes(old_spec, want.record.spec) + _assigned_changes(old_assigned, want.record.assigned)
+    if record is not None:
+        if old_spec == want.record.spec and not any(change.effect == "restart" for change in changes):
+            changes += _artifact_changes(want, instance)
+        changes += [Change(f"artifact {path}", "left over", None) for path in _stale_files(want, instance)]
+        if not instance.supervised or (not world.systemd and not _linked(instance, world)):
+            changes.append(Change("supervised", "no", "yes"))
+    return changes + _state_changes(want.spec, instance)
+
+
+def _linked(instance: Instance, world: World) -> bool:
+    return not world.watched or any(os.path.dirname(link) in world.watched for link in instance.links)
+
+
+def _result(want: Desired, instance: Instance, world: World, changed: bool) -> dict[str, t.Any]:
+    shown = describe(want.spec.name, Instance(**{**_fields(instance), "record": want.record}), world.systemd)
+    if changed:
+        state = {"restarted": "started", "present": instance.state}.get(want.spec.state, want.spec.state)
+        shown.update(state=state)
+    return shown
+
+
+def _fields(instance: Instance) -> dict[str, t.Any]:
+    return {name: getattr(instance, name) for name in instance.__dataclass_fields__}
+
+
+def _prepare(want: Desired, instance: Instance, world: World, changes: t.Sequence[Change]) -> list[Step]:
+    """Claims and files: nothing that touches a running service."""
+    name = want.spec.name
+    steps: list[Step] = [apply.Refuse(message) for message in want.lacking]
+    steps += want.claims
+    if instance.record is None:  # the claim: from here on, what a killed run leaves is known to be ours
+        steps.append(SaveRecord(want.record))
+    steps += [
+        WriteFile(helper_path(helper), text, 0o755)
+        for helper, text in oci.HELPERS.items()
+        if world.helpers.get(helper) != (text, 0o755)
+    ]
+    steps += [
+        WriteFile(path, text, mode)
+        for path, (text, mode) in want.artifacts.items()
+        if instance.files.get(path) != (text, mode)
+    ]
+    steps += [RemoveFile(path) for path in _stale_files(want, instance)]
+    unlinked = instance.record is None or not _linked(instance, world)
+    if unlinked and not world.systemd and world.watched:
+        steps.append(apply.Supervise(name, world.watched[0], instance.links, instance.at_boot))
+    return steps
+
+
+def _actions(
+    want: Desired, instance: Instance, world: World, changes: t.Sequence[Change], old: tuple[Instance, Handle] | None
+) -> tuple[list[Step], list[Step]]:
+    """What starts, stops or restarts an instance, and what waits for it."""
+    spec = want.spec
+    handle = Handle(spec.name, world.systemd, spec.stop_timeout, want.start.cgroup, round(spec.restart.delay * 1000))
+    active = instance.running is not None or instance.wanted
+    restart = active and any(change.effect == "restart" and change.key != "state" for change in changes)
+    steps: list[Step] = []
+    if spec.state == "stopped":
+        if instance.at_boot:
+            steps.append(apply.Boot(handle, False))
+        if active:
+            steps.append(apply.Stop(handle))
+        return steps, []
+    start = spec.state != "present" and instance.running is None
+    again = restart or spec.state == "restarted"
+    if spec.state != "present" and not instance.at_boot and old is None:
+        steps.append(apply.Boot(handle, True))
+    if not (start or again or old):
+        return steps, []
+    if start or again:
+        steps.append(apply.Start(handle, active, old[1] if old else None))
+    elif old:
+        steps.append(apply.Stop(old[1]))
+    address = next((item.ipv4 or item.ipv6 for item in want.attachments), None)
+    return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, address, old[1] if old else None)]
+
+
+def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
+    if instance.record is None and instance.files:
+        raise ServiceRefused(
+            f"service {spec.name}: {', '.join(sorted(instance.files)[:3])} is there, but no record tells of it:"
+            " remove it by hand, or choose another name"
+        )
+
+
+def _plan_present(spec: ServiceSpec, world: World, want: Desired, project: str, helpers: t.Sequence[Change]) -> Plan:
+    instance = world.instances[spec.name]
+    _check_foreign(spec, instance)
+    old = _replaced(spec, world, project)
+    changes = _changes(want, instance, world)
+    if old is not None:
+        changes.append(Change(f"replaces {spec.replaces}", old[0].state, "stopped", "restart"))
+    changes += helpers
+    warnings = want.warnings + want.lacking
+    if not changes:
+        return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
+    own = [change for change in changes if not change.key.startswith("replaces ")]
+    steps, finish = _actions(want, instance, world, own, old)
+    return Plan(
+        spec.name,
+        tuple(changes),
+        tuple(_prepare(want, instance, world, changes)),
+        (SaveRecord(want.record), *steps),
+        tuple(finish),
+        _result(want, instance, world, True),
+        warnings,
+        want.predicted,
+    )
+
+
+def _plan_absent(spec: ServiceSpec, world: World, project: str) -> Plan:
+    instance = world.instances[spec.name]
+    record = instance.record
+    check_project(LAYER, spec.name, project, record)
+    result = {"name": spec.name, "state": "absent"}
+    if record is None:
+        _check_foreign(spec, instance)
+        return Plan(spec.name, result=result)
+    handle = _recorded_handle(record, world)
+    prepare: list[Step] = []
+    if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
+        prepare.append(systemd.Systemctl("disable", (unit_name(spec.name),), ("--now",)))
+        prepare.append(RemoveFile(systemd.unit_file(unit_name(spec.name))))
+    known = tuple(os.path.join(directory(spec.name), name) for name in _KNOWN_FILES)
+    remove = apply.Remove(
+        handle,
+        record.assigned.get("runtime", oci.RUNTIMES[0]),
+        instance.links,
+        tuple(item["interface"] for item in record.assigned.get("networks", [])),
+        tuple(path for path in known if path in instance.files),
+        record.spec.get("slice") is None,
+    )
+    changes = [Change("state", instance.state, "absent", "replace")]
+    changes += [
+        Change(f"address {item['bridge']}", _addresses(item), None, "replace")
+        for item in record.assigned.get("networks", [])
+    ]
+    steps = (remove, DropRecord(record), Release(record.spec["service"], "rootfs"))
+    return Plan(spec.name, tuple(changes), tuple(prepare), steps, (apply.DropHelpers(),), result)
+
+
+def _check_replaced(specs: t.Sequence[ServiceSpec]) -> None:
+    """One task must not both replace an instance and say something else of it."""
+    named = {spec.name: spec for spec in specs}
+    seen: dict[str, str] = {}
+    for spec in specs:
+        if spec.replaces is None:
+            continue
+        other = named.get(spec.replaces)
+        if other is not None and other.state != "stopped":
+            raise ServiceRefused(
+                f"service {spec.name}: replaces: {spec.replaces} is an element of this task, too: leave it out there"
+            )
+        if spec.replaces in seen:
+            raise ServiceRefused(f"service {spec.name}: replaces: {spec.replaces} is replaced by {seen[spec.replaces]}")
+        seen[spec.replaces] = spec.name
+
+
+def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project: str) -> TaskPlan:
+    """The plan of a task.
+
+    :raises IsolationError: something that is asked for can't be.
+    """
+    _check_replaced(specs)
+    ranges = Ranges(world.ranges, world.foreign, project)
+    nets = Networks(world, expect)
+    nets.reserve(specs)
+    plans: list[Plan] = []
+    helpers = _helper_changes(world)
+    said: set[str] = set()
+    for spec in specs:
+        if not spec.present:
+            plans.append(_plan_absent(spec, world, project))
+            continue
+        want = desired(spec, world, expect, project, ranges, nets)
+        one = _plan_present(spec, world, want, project, helpers)
+        helpers = []
+        plans.append(_quietly(one, said))
+    shared: list[Step] = []
+    units = [step for one in plans for step in one.prepare if isinstance(step, (WriteFile, RemoveFile))]
+    if any(step.path.startswith(_paths.UNITS + "/") for step in units):
+        shared.append(systemd.DAEMON_RELOAD)
+    if any(spec.present and one.changed for spec, one in zip(specs, plans)):
+        shared.append(EnsureBoot())
+    return TaskPlan(tuple(plans), tuple(shared))
+
+
+def _quietly(one: Plan, said: set[str]) -> Plan:
+    """A plan without warnings that another element has given."""
+    fresh = tuple(warning for warning in one.warnings if warning not in said)
+    said.update(fresh)
+    return Plan(one.name, one.changes, one.prepare, one.steps, one.finish, one.result, fresh, one.predicted)

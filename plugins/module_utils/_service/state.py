@@ -1,0 +1,367 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the host has of services: records, artifacts, supervision, and the processes themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _paths
+from .._bridge import state as _bridges
+from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd
+from .._host.files import read_text
+from .._host.idrange import foreign_ranges, own_ranges
+from .._host.inroot import resolve
+from .._host.libexec import path as helper_path
+from .._host.oci import Runtime
+from .._host.records import Record, load_records
+from .._rootfs import state as _rootfs
+from .._rootfs.state import RootfsView
+from .spec import ServiceSpec
+from .supervise import unit_name
+
+LAYER = "service"
+_PROPERTIES = ("ActiveState", "SubState", "MainPID", "ControlGroup", "UnitFileState", "LoadState", "FragmentPath")
+
+
+@dataclass(frozen=True)
+class Running:
+    """The first process of an instance, as the kernel has it."""
+
+    pid: int
+    age: float
+    namespaces: t.Mapping[str, int]
+    cgroup: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance as the host has it.
+
+    `files` are its artifacts: content and mode by path, None where there is none. `wanted` says whether the supervisor
+    keeps it running, `at_boot` whether it will after the next boot, `supervised` whether a supervisor knows it.
+    """
+
+    record: Record | None
+    running: Running | None = None
+    wanted: bool = False
+    at_boot: bool = False
+    supervised: bool = False
+    links: tuple[str, ...] = ()
+    files: t.Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    updated: float | None = None
+
+    @property
+    def state(self) -> str:
+        """In one word."""
+        if self.running is not None:
+            return "started"
+        return "failing" if self.wanted else "stopped"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none."""
+
+    path: str
+    command: str | None
+    passwd: str
+    group: str
+    blocked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """All that planning looks at."""
+
+    systemd: bool
+    machine: str
+    records: t.Mapping[str, Record]
+    ranges: t.Mapping[str, Record]
+    foreign: tuple[tuple[int, int], ...]
+    instances: t.Mapping[str, Instance]
+    slices: t.Collection[str]
+    groups: t.Collection[str]
+    bridges: t.Mapping[str, tuple[str, ...]]
+    rootfs: t.Mapping[str, RootfsView]
+    roots: t.Mapping[str, Root]
+    reserved: t.Mapping[str, str]
+    runtimes: t.Mapping[str, Runtime]
+    init: str | None
+    masked: tuple[str, ...]
+    nameservers: tuple[str, ...]
+    profiles: t.Mapping[str, t.Mapping[str, t.Any]]
+    missing_sources: frozenset[str]
+    helpers: t.Mapping[str, tuple[str, int] | None]
+    boot_gaps: tuple[str, ...]
+    watched: tuple[str, ...]
+    tools: t.Mapping[str, bool] = field(default_factory=dict)
+
+
+def directory(name: str) -> str:
+    """The directory of an instance, which holds its bundle."""
+    return os.path.join(_paths.INSTANCES, name)
+
+
+def cgroup_path(name: str, slice_name: str | None) -> str:
+    """The control group of an instance where the runtime makes it."""
+    return f"{cgroupfs.slice_path(slice_name or name)}/{name}"
+
+
+def _file(path: str) -> tuple[str, int] | None:
+    text = read_text(path)
+    if text is None:
+        return None
+    return text, os.stat(path).st_mode & 0o7777
+
+
+def _artifacts(name: str, on_systemd: bool) -> dict[str, tuple[str, int]]:
+    """All files of ours that an instance has: the bundle, and what supervises it."""
+    paths = [path for path in glob.glob(directory(name) + "/*") if os.path.isfile(path)]
+    if on_systemd:
+        paths.append(systemd.unit_file(unit_name(name)))
+    else:
+        top = runit.directory(name)
+        paths += [os.path.join(top, part) for part in ("run", "finish", "control/t", "control/k", "log/run")]
+    found = {}
+    for path in paths:
+        content = _file(path)
+        if content is not None:
+            found[path] = content
+    return found
+
+
+def _look_at(pid: int | None, cgroup: str | None) -> Running | None:
+    """The first process of an instance, if `pid` is it: a pid file may be older than the process that has the number now."""
+    if not pid or not proc.is_first(pid):
+        return None
+    groups = proc.control_groups(pid)
+    if cgroup is not None and not any(group.endswith("/" + cgroup) for group in groups):
+        return None
+    age = proc.age(pid)
+    if age is None:
+        return None
+    own = cgroup if cgroup is not None else max(groups, key=len, default="")
+    return Running(pid, age, proc.namespaces(pid), "/" + own.lstrip("/"))
+
+
+def find_running(name: str, cgroup: str | None) -> Running | None:
+    """The first process of an instance by its pid file. `cgroup` is where it must be; None where the supervisor decides."""
+    return _look_at(proc.read_pid(oci.pid_file(name)), cgroup)
+
+
+def _by_runit(name: str, record: Record | None, watched: t.Sequence[str]) -> Instance:
+    status = runit.status(name)
+    slice_name = record.spec.get("slice") if record is not None else None
+    running = find_running(name, cgroup_path(name, slice_name))
+    return Instance(
+        record,
+        running,
+        status is not None and status.want_up,
+        os.path.isdir(runit.directory(name)) and not runit.is_down_marked(name),
+        status is not None,
+        runit.links(name, watched),
+        _artifacts(name, False),
+        _updated(record),
+    )
+
+
+def _by_systemd(name: str, record: Record | None, shown: t.Mapping[str, str]) -> Instance:
+    pid = int(shown.get("MainPID") or 0)
+    active = shown.get("ActiveState", "inactive")
+    return Instance(
+        record,
+        _look_at(pid, shown.get("ControlGroup", "").lstrip("/") or None) if active == "active" else None,
+        active in ("active", "activating", "reloading"),
+        shown.get("UnitFileState") == "enabled",
+        shown.get("LoadState") == "loaded",
+        (),
+        _artifacts(name, True),
+        _updated(record),
+    )
+
+
+def _updated(record: Record | None) -> float | None:
+    with contextlib.suppress(OSError):
+        return round(os.stat(record.path).st_mtime, 3) if record is not None else None
+    return None
+
+
+def _instances(
+    names: t.Iterable[str], records: t.Mapping[str, Record], on_systemd: bool, watched: t.Sequence[str]
+) -> dict[str, Instance]:
+    wanted = list(dict.fromkeys(names))
+    if not on_systemd:
+        return {name: _by_runit(name, records.get(name), watched) for name in wanted}
+    shown = systemd.show([unit_name(name) for name in wanted], _PROPERTIES)
+    return {name: _by_systemd(name, records.get(name), shown.get(unit_name(name), {})) for name in wanted}
+
+
+def _bridge_addresses(specs: t.Sequence[ServiceSpec]) -> dict[str, tuple[str, ...]]:
+    """The addresses with prefixes of the bridges that are named and there: by our record of the bridge, else by the kernel."""
+    named = {network.bridge for spec in specs for network in spec.networks}
+    there = {name for name in named if os.path.isdir(f"/sys/class/net/{name}/bridge")}
+    records = load_records(_bridges.LAYER)
+    found = {name: tuple(records[name].spec.get("addresses", ())) for name in there if name in records}
+    if there - set(found):
+        for link in iproute.links():
+            if link.get("ifname") in there and link["ifname"] not in found:
+                found[link["ifname"]] = tuple(
+                    f"{item['local']}/{item['prefixlen']}"
+                    for item in link.get("addr_info", [])
+                    if item.get("scope") == "global"
+                )
+    return found
+
+
+def _reserved() -> dict[str, str]:
+    """Service addresses that nat_portmap answers for, by address."""
+    found = {}
+    for record in load_records("portmap").values():
+        for item in record.spec.get("service_addresses", []):
+            with contextlib.suppress(KeyError, TypeError):
+                found[str(item["address"])] = f"the service address of portmap {record.name}"
+    return found
+
+
+def _find_command(root: str, spec: ServiceSpec) -> str | None:
+    """The program that a command means inside a root filesystem, as execvp(3) would find it."""
+    word = spec.command[0]
+    if "/" in word:
+        candidates = [word if word.startswith("/") else f"{spec.workdir}/{word}"]
+    else:
+        candidates = [f"{folder}/{word}" for folder in spec.path]
+    for candidate in candidates:
+        found = resolve(root, candidate)
+        if found is not None:
+            status = os.stat(root + found)
+            if os.path.isfile(root + found) and status.st_mode & 0o111:
+                return candidate
+    return None
+
+
+def _blocked(root: str) -> tuple[str, ...]:
+    """Mount points of the runtime that are not real entries of the root filesystem (T4)."""
+    wrong = [f"/{name}" for name in ("dev", "proc", "sys") if not _is_real(f"{root}/{name}", os.path.isdir)]
+    wrong += [
+        f"/etc/{name}"
+        for name in ("hosts", "hostname", "resolv.conf")
+        if not _is_real(f"{root}/etc/{name}", os.path.isfile)
+    ]
+    return tuple(wrong)
+
+
+def _is_real(path: str, kind: t.Callable[[str], bool]) -> bool:
+    return kind(path) and not os.path.islink(path) and not os.path.islink(os.path.dirname(path))
+
+
+def _look_into(root: str, spec: ServiceSpec) -> Root:
+    texts = []
+    for name in ("passwd", "group"):
+        found = resolve(root, f"/etc/{name}")
+        texts.append((read_text(root + found) or "") if found else "")
+    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root))
+
+
+def _roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> dict[str, Root]:
+    found = {}
+    for spec in specs:
+        if not spec.present:
+            continue
+        view = views.get(spec.rootfs)
+        path = spec.rootfs if spec.rootfs.startswith("/") else view.path if view and view.mounted else None
+        if path is not None and os.path.isdir(path):
+            found[spec.name] = _look_into(path, spec)
+    return found
+
+
+def _groups(names: t.Iterable[str]) -> set[str]:
+    """Those of the slices whose control groups the kernel has."""
+    trees = cgroupfs.hierarchies()
+    return {
+        name
+        for name in names
+        if any(os.path.isdir(os.path.join(tree.path, cgroupfs.slice_path(name))) for tree in trees)
+    }
+
+
+def observe(specs: t.Sequence[ServiceSpec]) -> World:
+    """What the host has of what the specs name."""
+    on_systemd = systemd.booted()
+    watched = () if on_systemd else runit.watched()
+    records = load_records(LAYER)
+    names = [name for spec in specs for name in (spec.name, spec.replaces) if name]
+    views = {}
+    for name in {spec.rootfs for spec in specs if spec.present and not spec.rootfs.startswith("/")}:
+        view = _rootfs.lookup(name)
+        if view is not None:
+            views[name] = view
+    slices = {spec.slice for spec in specs if spec.slice}
+    return World(
+        systemd=on_systemd,
+        machine=os.uname().machine,
+        records=records,
+        ranges=own_ranges(),
+        foreign=foreign_ranges(),
+        instances=_instances(names, records, on_systemd, watched),
+        slices=frozenset(load_records("cgroup")),
+        groups=frozenset(_groups(slices)),
+        bridges=_bridge_addresses(specs),
+        rootfs=views,
+        roots=_roots(specs, views),
+        reserved=_reserved(),
+        runtimes=oci.find_runtimes() if any(spec.present for spec in specs) else {},
+        init=oci.find_init(),
+        masked=oci.more_masked(),
+        nameservers=oci.nameservers(),
+        profiles={spec.seccomp: oci.load_profile(spec.seccomp) for spec in specs if spec.seccomp.startswith("/")},
+        missing_sources=frozenset(
+            mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
+        ),
+        helpers={name: _file(helper_path(name)) for name in oci.HELPERS},
+        boot_gaps=boot.gaps(),
+        watched=watched,
+    )
+
+
+def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any]:
+    """An instance as its module and host_info tell it."""
+    record, running = instance.record, instance.running
+    spec: t.Mapping[str, t.Any] = record.spec if record is not None else {}
+    assigned: t.Mapping[str, t.Any] = record.assigned if record is not None else {}
+    service = spec.get("service", name)
+    return {
+        "name": name,
+        "service": service,
+        "project": record.project if record is not None else None,
+        "release": name[len(service) + 1 :] if name.startswith(service + "-") else None,
+        "state": instance.state,
+        "pid": running.pid if running else None,
+        "uptime": round(running.age, 1) if running else None,
+        "addresses": [dict(item) for item in assigned.get("networks", [])],
+        "unit": unit_name(name) if on_systemd else runit.directory(name),
+        "supervisor": "systemd" if on_systemd else "runit",
+        "cgroup": running.cgroup if running else None,
+        "namespaces": dict(running.namespaces) if running else {},
+        "id_base": assigned.get("id_base"),
+        "runtime": assigned.get("runtime"),
+        "rootfs": spec.get("rootfs"),
+        "slice": spec.get("slice"),
+        "command": spec.get("command"),
+        "health": spec.get("health"),
+        "updated": instance.updated,
+    }
+
+
+def observe_all() -> list[dict[str, t.Any]]:
+    """Every instance of the host, as host_info reports it."""
+    on_systemd = systemd.booted()
+    records = load_records(LAYER)
+    found = _instances(records, records, on_systemd, () if on_systemd else runit.watched())
+    return [describe(name, instance, on_systemd) for name, instance in found.items()]

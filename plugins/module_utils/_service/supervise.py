@@ -1,0 +1,171 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What supervises a service: the files of a runit service directory, or a systemd unit. Pure."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shlex
+from dataclasses import dataclass
+
+from .. import _paths
+from .._host import oci, runit, systemd
+from .._host.boot import HELPER as BOOT_HELPER
+from .._host.libexec import path as helper_path
+from .spec import ServiceSpec
+
+UNIT_PREFIX = "isolation-"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a supervisor needs to start an instance. `runtime` is the program that is called as the runtime."""
+
+    spec: ServiceSpec
+    directory: str
+    runtime: str
+    crun: bool
+    cgroup: str
+    rootfs_name: str | None
+
+    @property
+    def delays(self) -> tuple[int, int]:
+        """The first and the longest delay before a restart, in milliseconds."""
+        return round(self.spec.restart.delay * 1000), round(self.spec.restart.max_delay * 1000)
+
+
+def unit_name(name: str) -> str:
+    """The systemd unit of an instance. The prefix can't be another unit's of ours: a dash in a name is escaped."""
+    return f"{UNIT_PREFIX}{systemd.escape(name)}.service"
+
+
+def _run(start: Start) -> str:
+    name = start.spec.name
+    backoff = helper_path(oci.BACKOFF_HELPER)
+    mount = f"{helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n" if start.rootfs_name else ""
+    manager = " --cgroup-manager=cgroupfs" if start.crun else ""
+    return f"""#!/bin/sh
+# {_paths.MARKER}
+exec 2>&1 </dev/null
+delay=$({backoff} delay {name})
+if [ "$delay" != 0.000 ]; then
+  trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
+  sleep "$delay" &
+  sleeper=$!
+  wait "$sleeper"
+  trap - TERM
+fi
+{backoff} begin {name}
+{BOOT_HELPER} || exit 1
+{mount}mkdir -p {oci.PID_FOLDER}
+{start.runtime} delete --force {name} 2>/dev/null
+cd {start.directory} || exit 1
+exec {start.runtime}{manager} run --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
+"""
+
+
+def _finish(start: Start) -> str:
+    """After each end: `$1` is the exit status, -1 if a signal ended the runtime itself (runsv(8))."""
+    name = start.spec.name
+    parent = posixpath.dirname(start.cgroup)
+    first, last = start.delays
+    ends = {
+        "always": "",
+        "on-failure": '[ "$1" != 0 ] || printf d >supervise/control\n',
+        "no": "printf d >supervise/control\n",
+    }[start.spec.restart.policy]
+    return f"""#!/bin/sh
+# {_paths.MARKER}
+exec 2>/dev/null
+{start.runtime} delete --force {name}
+rm -f {oci.pid_file(name)}
+for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  [ ! -d "$tree/{parent}" ] || rmdir "$tree/{start.cgroup}"
+done
+{helper_path(oci.BACKOFF_HELPER)} end {name} {first} {last}
+{ends}exit 0
+"""
+
+
+def _signal(start: Start, signal: str) -> str:
+    return f"""#!/bin/sh
+# {_paths.MARKER}: the signal goes to the service's first process, not to the runtime that waits for it.
+exec {start.runtime} kill {start.spec.name} {signal} 2>/dev/null
+"""
+
+
+def _log(name: str) -> str:
+    folder = runit.log_directory(name)
+    return f"""#!/bin/sh
+# {_paths.MARKER}
+mkdir -p {folder}
+exec svlogd -tt {folder}
+"""
+
+
+def runit_files(start: Start) -> dict[str, tuple[str, int]]:
+    """The service directory: content and mode by path."""
+    name = start.spec.name
+    top = runit.directory(name)
+    return {
+        os.path.join(top, "run"): (_run(start), 0o755),
+        os.path.join(top, "finish"): (_finish(start), 0o755),
+        os.path.join(top, "control/t"): (_signal(start, start.spec.stop_signal), 0o755),
+        os.path.join(top, "control/k"): (_signal(start, "KILL"), 0o755),
+        os.path.join(top, "log/run"): (_log(name), 0o755),
+    }
+
+
+def unit_text(start: Start) -> str:
+    """The systemd unit: the service's own init is its main process, nothing else stays (systemd.service(5)).
+
+    The runtime makes no control group: the unit is it, in the slice's limits. The delay before a restart grows by a helper
+    that runs before the start, since systemd before 254 has none that grows.
+    """
+    spec, name = start.spec, start.spec.name
+    backoff = helper_path(oci.BACKOFF_HELPER)
+    first, last = start.delays
+    needs = ["isolation-network.service"] if spec.networks else []
+    if start.rootfs_name:
+        needs.append(f"{UNIT_PREFIX}rootfs-{systemd.escape(start.rootfs_name)}.service")
+    slice_unit = systemd.slice_unit(spec.slice) if spec.slice else "isolation.slice"
+    tasks = "" if spec.slice else "TasksMax=1024\n"
+    manager = " --cgroup-manager=disabled" if start.crun else ""
+    requires = "".join(f"Requires={unit}\nAfter={unit}\n" for unit in needs)
+    return f"""# {_paths.MARKER}
+[Unit]
+Description=Isolated service {spec.service} ({name})
+RequiresMountsFor={_paths.LIB} {_paths.LIBEXEC}
+StartLimitIntervalSec=0
+{requires}
+[Service]
+Type=forking
+PIDFile={oci.pid_file(name)}
+Slice={slice_unit.replace("%", "%%")}
+ExecStartPre={backoff} wait {name}
+ExecStartPre={backoff} begin {name}
+ExecStartPre=-{start.runtime} delete --force {name}
+ExecStartPre=mkdir -p {oci.PID_FOLDER}
+ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
+ExecStopPost=-{start.runtime} delete --force {name}
+ExecStopPost=-{backoff} end {name} {first} {last}
+Restart={spec.restart.policy}
+RestartSec=10ms
+TimeoutStartSec={90 + round(spec.restart.max_delay)}
+TimeoutStopSec={spec.stop_timeout:g}
+KillMode=mixed
+KillSignal={spec.stop_signal}
+OOMPolicy=kill
+DevicePolicy=closed
+{tasks}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def quoted(words: tuple[str, ...]) -> str:
+    """A command for people."""
+    return " ".join(shlex.quote(word) for word in words)
