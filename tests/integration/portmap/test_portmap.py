@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import typing as t
 
 import pytest
@@ -217,24 +218,18 @@ def test_udp_follows(world: World) -> None:
         Service(world, name, "iso0", [address], ["10.88.0.1"])
         serve(world, name, "udp/3000")
     sender = world.popen([sys.executable, "-c", SENDER, HOST4], ns="client", stdout=subprocess.PIPE)
-    assert sender.stdout is not None
+    answers: list[str] = []
+    threading.Thread(target=lambda: answers.extend(sender.stdout or ()), daemon=True).start()
 
     def until(answer: str) -> None:
-        for _attempt in range(20):
-            if sender.stdout is not None and sender.stdout.readline().startswith(answer):
-                return
-        raise AssertionError(f"no {answer}")
+        world.wait(lambda: answers and answers[-1].startswith(answer), 1, answer)
 
     until("closed")
     for address, answer in (("10.88.0.2", "old:3000"), ("10.88.0.3", "new:3000")):
         world.apply("nat_portmap", name="web", mappings=[one(8080, address, port=3000, protocol="udp")])
-        for _line in range(3):  # written while the module ran
-            sender.stdout.readline()
-        world.wait(lambda answer=answer: sender.stdout.readline().startswith(answer), 3, answer)  # type: ignore[union-attr,misc]
+        until(answer)
     world.apply("nat_portmap", name="web", state="absent")
-    world.wait(lambda: sender.stdout.readline().startswith("closed"), 3, "closed")
-    sender.kill()
-    sender.wait()
+    until("closed")
 
 
 def test_thousands(world: World) -> None:
