@@ -260,6 +260,11 @@ def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Requ
             outcome.error = f"applied, but the host still differs: {differences}"
 
 
+def _naming(resource: str, message: str) -> str:
+    """A message that names the resource, once."""
+    return message if message.startswith(resource) else f"{resource}: {message}"
+
+
 def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
     results = []
     for outcome in outcomes:
@@ -283,7 +288,7 @@ def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, o
         answer[layer.kind] = results[0][layer.kind]
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     if failures:
-        answer["msg"] = "; ".join(f"{layer.kind} {outcome.name}: {outcome.error}" for outcome in failures)
+        answer["msg"] = "; ".join(_naming(f"{layer.kind} {outcome.name}", str(outcome.error)) for outcome in failures)
         answer["exception"] = next((outcome.trace for outcome in failures if outcome.trace), None)
         module.fail_json(**answer)
     module.exit_json(**answer)

@@ -38,7 +38,7 @@ def demo_variables(root_filesystem: pathlib.Path) -> dict[str, t.Any]:
             "checksum": "sha256:" + pathlib.Path(f"{root_filesystem}.sha256").read_text().strip(),
         }
     }
-    service["rootfs"]["files"][0]["content"] = (DEMO / "files" / "app.py").read_text()
+    service["rootfs"]["files"][0]["content"] = (REPOSITORY / "demo" / "app.py").read_text()
     service["ports"][0]["host_port"] = 8080
     return variables  # type: ignore[no-any-return]
 
