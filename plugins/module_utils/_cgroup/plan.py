@@ -142,9 +142,10 @@ def _plan_absent(spec: Spec, world: World, going: t.Collection[str]) -> tuple[Pl
         if reason is not None:
             raise InvalidOption(f"{spec.name}: {reason}")
     if state.processes and not spec.force:
+        count = len(state.processes)
         pids = ", ".join(str(pid) for pid in sorted(state.processes)[:5])
         raise IsolationError(
-            f"{spec.name}: {len(state.processes)} processes are inside (such as {pids}):"
+            f"{spec.name}: {count} process{'' if count == 1 else 'es'} inside (such as {pids}):"
             " stop the services that use this slice, or set force to kill them"
         )
     if state.record is None and not backend.exists(state) and any(name.startswith(spec.name + "/") for name in going):

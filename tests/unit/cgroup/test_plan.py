@@ -233,7 +233,7 @@ def test_absent() -> None:
 
 def test_absent_with_something_inside() -> None:
     busy = replace(settled(PLAIN, spec()), processes=frozenset({7, 8}))
-    with pytest.raises(IsolationError, match=r"2 processes are inside \(such as 7, 8\)"):
+    with pytest.raises(IsolationError, match=r"2 processes inside \(such as 7, 8\)"):
         planned(PLAIN, [spec(state="absent")], busy)
     [plan], _shared = planned(PLAIN, [spec(state="absent", force=True)], busy)
     assert RemoveGroups((V2,), "isolation/web", True) in plan.steps
