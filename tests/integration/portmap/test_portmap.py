@@ -13,7 +13,7 @@ import threading
 import typing as t
 
 import pytest
-from services import CLOSED, Service, ask, serve
+from standins import CLOSED, Service, ask, serve
 from world import CLIENT4, HOST4, World, difference
 
 WEB = "10.88.0.17"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from services import CLOSED, Service, Target, ask, serve
+from standins import CLOSED, Service, Target, ask, serve
 from world import ATTACKER4, ATTACKER6, CLIENT4, CLIENT6, HOST4, HOST6, World
 
 WEB4, WEB6 = "10.88.0.2", "fd88::2"
