@@ -235,6 +235,8 @@ def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
             _take(outcome, pick(outcome.plan))
 
     phase(lambda element: element.prepare)
+    if all(outcome.error is not None for outcome in outcomes if outcome.plan.changed):
+        return outcomes
     for step in plan.shared:
         error = _attempt(step)
         if error is not None:

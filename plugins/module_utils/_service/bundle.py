@@ -100,7 +100,7 @@ def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
 
 
 def hosts(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
-    """The lines of hosts(5): the service itself, and what was asked for."""
+    """The service itself and what was asked for, in the form of hosts(5)."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     own = [address for item in attachments[:1] for address in (item.ipv4, item.ipv6) if address]
     lines += [f"{address} {spec.hostname}" for address in own or ["127.0.1.1"]]
@@ -167,9 +167,11 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
         options = ("nosuid", "nodev", f"mode={memory.mode}", f"size={memory.size}")
         asked.append(_mount(memory.target, "tmpfs", "tmpfs", *options))
     for bind in spec.mounts:
-        flags = ["bind", "nosuid", "nodev"]
-        flags += ["ro"] if bind.read_only else []
-        flags += [] if bind.executable else ["noexec"]
+        # The second form of each flag goes by mount_setattr(2): in a user namespace, crun 1.8 drops the first one of
+        # mounts that can be written to.
+        flags = ["bind", "nosuid", "nodev", "rnosuid", "rnodev"]
+        flags += ["ro", "rro"] if bind.read_only else []
+        flags += [] if bind.executable else ["noexec", "rnoexec"]
         asked.append(_mount(bind.target, "bind", bind.source, *flags))
     # A mount below another one comes after it.
     return found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))

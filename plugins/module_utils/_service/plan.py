@@ -45,6 +45,10 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key == "dns":
         given = {name: item for name, item in value.items() if item}
         return given or None
+    if key == "stop_timeout":
+        return f"{value:g}s"
+    if key in ("restart", "health"):
+        return {name: f"{item:g}s" if isinstance(item, float) else item for name, item in sorted(value.items())}
     return value
 
 
