@@ -99,8 +99,8 @@ def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def hosts(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
-    """The service itself and what was asked for, in the form of hosts(5)."""
+def hosts_file(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
+    """The service's own names, and those that were asked for (hosts(5))."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     own = [address for item in attachments[:1] for address in (item.ipv4, item.ipv6) if address]
     lines += [f"{address} {spec.hostname}" for address in own or ["127.0.1.1"]]
@@ -256,7 +256,7 @@ def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
     named = {
         CONFIG_FILE: (json.dumps(config(spec, facts), indent=1, sort_keys=True) + "\n", 0o600),
         "resolv.conf": (resolv_conf(spec, facts.nameservers), 0o644),
-        "hosts": (hosts(spec, facts.attachments), 0o644),
+        "hosts": (hosts_file(spec, facts.attachments), 0o644),
         "hostname": (spec.hostname + "\n", 0o644),
     }
     if facts.attachments:

@@ -86,6 +86,8 @@ def test_locked_in(host: Host) -> None:
     mounts = seen["mounts"]
     assert not [path for path in mounts if path.startswith(("/var/lib/isolation", "/home", "/root", "/run"))]
     for path, options in mounts.items():
+        if path.startswith(("/proc/", "/sys/")) and "ro" in options.split(","):
+            continue  # what is masked lies under an empty file system that nobody can write to
         assert "nosuid" in options.split(","), f"{path} {options}"
     assert "ro" in mounts["/sys"].split(",")
     assert seen["accept_ra"] == "0"
@@ -321,13 +323,14 @@ def test_reboot(host: Host) -> None:
     script = "/etc/isolation/boot.d/10-bridge.sh"
     world.sh(
         f"mkdir -p /etc/isolation/boot.d; printf '%s\\n' 'ip link add iso0 address 02:00:00:00:00:01 type bridge'"
-        f" 'ip address add 10.88.0.1/24 dev iso0' 'ip link set iso0 up' >{script}"
+        f" 'ip address add 10.88.0.1/24 dev iso0' 'ip address add fd88::1/64 dev iso0' 'ip link set iso0 up' >{script}"
     )
     end_supervisor(world)
     world.sh("umount /var/lib/isolation/instances/web/rootfs; ip link delete iso0; rm -rf /run/isolation /run/crun")
     host.supervise()
     world.wait(lambda: host.ask(service) == "hello world", 15, "the service is back")
-    assert not world.module("namespaced_service", check=True, **host.options("web"))["changed"]
+    checked = world.module("namespaced_service", check=True, **host.options("web"))
+    assert checked["diff"] == []
 
 
 def test_runc_and_a_directory_of_ones_own(host: Host) -> None:
