@@ -26,32 +26,36 @@ class AddressError(IsolationError):
 class Pool:
     """The addresses of one bridge, as they stand after the elements planned so far.
 
-    `addresses` are the bridge's own with their prefixes, `owners` who has which address already.
+    `addresses` are the bridge's own with their prefixes, `owners` who has which address already, `asked` those that this
+    task asks for by number: they are not assigned to others.
     """
 
-    def __init__(self, bridge: str, addresses: t.Iterable[str], owners: t.Mapping[str, str]) -> None:
+    def __init__(
+        self, bridge: str, addresses: t.Iterable[str], owners: t.Mapping[str, str], asked: t.Iterable[str] = ()
+    ) -> None:
         self.bridge = bridge
         found = [ipaddress.ip_interface(item) for item in addresses]
         self._own = [item for item in found if not item.ip.is_link_local]
         self._owners = {ipaddress.ip_address(address): owner for address, owner in owners.items()}
+        self._asked = {ipaddress.ip_address(address) for address in asked}
 
     def gateway(self, version: int) -> str | None:
         """The bridge's first address of a family, which is the services' gateway."""
         return next((str(item.ip) for item in self._own if item.version == version), None)
 
     def holds(self, address: str) -> bool:
-        """Whether an address lies in a subnet of the bridge."""
+        """Whether a service can have an address, if nobody else has it."""
         wanted = ipaddress.ip_address(address)
-        return any(wanted in network for network in self._networks(wanted.version))
+        return any(wanted in network and self._usable(wanted, network) for network in self._networks(wanted.version))
 
     def _networks(self, version: int) -> list[t.Any]:
         return list(dict.fromkeys(item.network for item in self._own if item.version == version))
 
-    def _free(self, address: Address, network: t.Any) -> bool:
+    def _usable(self, address: Address, network: t.Any) -> bool:
         ends = {network.network_address}
         if network.version == 4:
             ends.add(network.broadcast_address)
-        return address not in ends and address not in self._owners and all(address != item.ip for item in self._own)
+        return address not in ends and all(address != item.ip for item in self._own)
 
     def take(self, address: str, instance: str) -> str:
         """Give a certain address to an instance.
@@ -69,7 +73,7 @@ class Pool:
         owner = self._owners.get(wanted)
         if owner is not None and owner != instance:
             raise AddressError(f"service {instance}: networks: {address} belongs to {owner}: choose another address")
-        if owner is None and not self._free(wanted, networks[0]):
+        if not self._usable(wanted, networks[0]):
             raise AddressError(
                 f"service {instance}: networks: {address} is the network's own, its broadcast or bridge {self.bridge}'s"
                 " address: choose another"
@@ -90,9 +94,9 @@ class Pool:
         count = network.num_addresses - first - (1 if version == 4 else 0)
         digest = hashlib.sha256(f"{self.bridge}\0{version}\0{instance}".encode()).digest()
         start = int.from_bytes(digest[:8], "big")
-        for offset in range(min(count, len(self._owners) + len(self._own) + 2)):
+        for offset in range(min(count, len(self._owners) + len(self._asked) + len(self._own) + 2)):
             address = network[first + (start + offset) % count]
-            if self._free(address, network):
+            if self._usable(address, network) and address not in self._owners and address not in self._asked:
                 self._owners[address] = instance
                 return str(address)
         raise AddressError(

@@ -68,6 +68,7 @@ class Networks:
         self._world = world
         self._expect = expect
         self._pools: dict[str, Pool] = {}
+        self._asked: set[str] = set()
         self._owners = dict(world.reserved)
         for name, record in world.records.items():
             for item in record.assigned.get("networks", []):
@@ -77,9 +78,7 @@ class Networks:
         """Keep what elements of this task ask for by number from being assigned to others."""
         for spec in specs:
             for network in spec.networks:
-                for address in (network.ipv4, network.ipv6):
-                    if address is not None:
-                        self._owners.setdefault(address, spec.name)
+                self._asked.update(address for address in (network.ipv4, network.ipv6) if address)
 
     def pool(self, spec: ServiceSpec, bridge: str) -> Pool:
         """The addresses of a bridge.
@@ -94,7 +93,7 @@ class Networks:
                     f"service {spec.name}: networks: there is no bridge {bridge} on this host: make it with"
                     " daemonless.isolation.bridge first, or promise it with expect"
                 )
-            self._pools[bridge] = Pool(bridge, addresses, self._owners)
+            self._pools[bridge] = Pool(bridge, addresses, self._owners, self._asked)
         return self._pools[bridge]
 
     def attach(self, spec: ServiceSpec, network: Network) -> Attachment:
@@ -227,12 +226,13 @@ def _check_root(spec: ServiceSpec, root: Root) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """A root filesystem: its path on the host, and the id that its root has."""
+    """A root filesystem: its path on the host, and the id that its root has, or will have where it is only promised."""
 
     path: str
     name: str | None
     read_only: bool
     id_base: int | None
+    promised: bool = False
 
 
 def _place(spec: ServiceSpec, world: World, expect: Promises) -> _Place:
@@ -249,8 +249,13 @@ def _place(spec: ServiceSpec, world: World, expect: Promises) -> _Place:
             f"service {spec.name}: rootfs: there is no root filesystem {spec.rootfs} on this host: make it with"
             " daemonless.isolation.rootfs_prepare first, or promise it with expect"
         )
+    owner = promise.get("service", spec.service)
+    if owner != spec.service:
+        raise ServiceRefused(
+            f"service {spec.name}: rootfs: {spec.rootfs} is promised for service {owner}, not {spec.service}"
+        )
     path = promise.get("path") or f"{directory(spec.rootfs)}/rootfs"
-    return _Place(path, spec.rootfs, promise.get("mode") == "read_only", promise.get("id_base"))
+    return _Place(path, spec.rootfs, promise.get("mode") == "read_only", promise.get("id_base"), True)
 
 
 def _check_sources(spec: ServiceSpec, world: World) -> None:
@@ -291,7 +296,8 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
     runtime, warnings, lacking = _choose_runtime(spec, world)
-    base, claims = ranges.choose(spec.name, spec.service, spec.id_base, place.id_base)
+    promised_base = place.id_base if place.promised else None
+    base, claims = ranges.choose(spec.name, spec.service, spec.id_base, promised_base)
     if place.id_base not in (None, base):
         raise ServiceRefused(
             f"service {spec.name}: rootfs: {spec.rootfs} belongs to ids from {place.id_base} on, not {base}: prepare it for"
