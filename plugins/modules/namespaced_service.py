@@ -6,6 +6,509 @@
 
 from __future__ import annotations
 
+DOCUMENTATION = r"""
+module: namespaced_service
+short_description: Run a service in namespaces of its own
+version_added: 0.1.0
+author: daemonless.isolation contributors (@daemonless)
+description:
+  - Runs a command as a long-lived service in pid, mount, network, uts, ipc, cgroup and user namespaces of its own, by an OCI runtime (crun, or runc),
+    under the host's own supervisor. That is systemd, or runit where systemd is not the init. Nothing of this collection stays resident.
+  - The service sees its own processes, its own root filesystem, its own network interfaces and nothing else. Root inside is an unprivileged user outside.
+    It has no capabilities and can't get any, makes only the system calls of an allow-list, and reads and writes nothing of the kernel's settings.
+  - What is compared is what the kernel and the supervisor have. The record tells what was asked for, and artifacts (C(config.json), the unit or the
+    run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
+notes:
+  - "A change restarts the service, but for changes of O(health), O(restart), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and O(replaces), which
+    don't touch a running one."
+  - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime stay beside it.
+  - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
+  - "Its network namespace belongs to its user namespace. An OCI hook, C(/usr/local/libexec/isolation/network), joins it with its bridges. Each address is a /32
+    (or /128) with an on-link gateway, so that all flows between services go through the host's routing."
+  - 32-bit programs do not run under the default O(seccomp) profile.
+options:
+  name:
+    description:
+      - Name of the instance. Lower-case letters, digits and inner dashes, at most 48 characters. Can't be combined with O(aggregate).
+    type: str
+  service:
+    description:
+      - The service that this is an instance of. Its instances share one range of ids. Defaults to O(name). Later changes are refused.
+    type: str
+  rootfs:
+    description:
+      - The root filesystem, by its name with M(daemonless.isolation.rootfs_prepare), or as an absolute path of the host.
+      - A directory given by its path must have C(/dev), C(/proc), C(/sys) as real directories, and C(/etc/hosts), C(/etc/hostname), C(/etc/resolv.conf) as real files.
+        Its owners are not shifted.
+      - Needed unless O(state=absent).
+    type: str
+  command:
+    description:
+      - The program and its arguments. It is looked for in the root filesystem, by the C(PATH) of O(environment) if it has no slash. One that is not there is
+        refused before anything is changed.
+      - Needed unless O(state=absent).
+    type: list
+    elements: str
+  args:
+    description:
+      - More arguments, after those of O(command).
+    type: list
+    elements: str
+    default: []
+  environment:
+    description:
+      - Environment variables. Nothing is taken from the host's environment. C(PATH) has a common default.
+      - Values are readable by the host's root in records and in the diff, so that this is no place for secrets.
+    type: dict
+    default: {}
+  user:
+    description:
+      - "The user inside, and its group, as V(uid:gid), as names of the root filesystem's C(/etc/passwd) and C(/etc/group), or a user alone, which takes its group there."
+      - V(0:0) is root inside, which is an unprivileged user outside and has no capabilities.
+    type: str
+    default: "0:0"
+  workdir:
+    description:
+      - The working directory inside. Not below C(/proc).
+    type: str
+    default: /
+  hostname:
+    description:
+      - The host name inside. Defaults to O(service).
+    type: str
+  init:
+    description:
+      - Whether a small init is process 1, which hands signals on and reaps processes that nobody waits for. The host's static C(catatonit) or C(tini) is mounted at C(/dev/init).
+      - Without it, the command is process 1, and the kernel drops signals that it does not handle.
+    type: bool
+    default: true
+  slice:
+    description:
+      - The slice of M(daemonless.isolation.cgroup_slice) whose limits hold for it. It must be there, or be promised by O(expect).
+      - Without it, a service is limited to 1024 processes, and to nothing else.
+    type: str
+  id_base:
+    description:
+      - First of the 65536 ids of the host that the ids 0 to 65535 inside stand for. By default the range of O(service), which is chosen once and recorded.
+    type: int
+  networks:
+    description:
+      - The bridges that it is joined with, in order, as C(eth0), C(eth1) and so on. The first one gives the default route. Without any it has its own loopback only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      bridge:
+        description: Name of a bridge. It must be there, or be promised by O(expect).
+        type: str
+      address:
+        description:
+          - V(auto), or addresses without a prefix, at most one of each family. They must lie in a subnet of the bridge.
+          - An address that is not given is chosen once, kept in the record, and the same from then on, in every family in which the bridge has an address.
+        type: list
+        elements: str
+        default: [auto]
+  mounts:
+    description:
+      - Files and directories of the host that it sees. All of them are mounted C(nosuid) and C(nodev). Owners are not shifted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: Absolute path on the host, which must be there.
+        type: str
+      target:
+        description: Absolute path inside. Not on or below C(/proc), C(/sys) and C(/dev).
+        type: str
+      read_only:
+        description: Whether it can't be written to.
+        type: bool
+        default: false
+      exec:
+        description: Whether programs in it can be run.
+        type: bool
+        default: true
+  tmpfs:
+    description:
+      - File systems in memory, mounted C(nosuid) and C(nodev). What is written there counts as the service's memory.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      target:
+        description: Absolute path inside.
+        type: str
+      size:
+        description: The most that it can hold, such as V(64M).
+        type: str
+        default: 64M
+      mode:
+        description: Octal mode of its root directory.
+        type: str
+        default: "1777"
+  capabilities:
+    description:
+      - Capabilities that the process has, in all five sets, with or without the prefix C(CAP_). They hold in the service's own namespaces only.
+    type: list
+    elements: str
+    default: []
+  seccomp:
+    description:
+      - V(default) is this collection's allow-list of system calls. Namespaces, mounts, keyrings, bpf, io_uring, userfaultfd, tracing and perf are not on it, and sockets
+        are of the families unix, inet, inet6, netlink and packet only. What is not listed fails with C(EPERM).
+      - V(unconfined) is no filter. A path is a profile of the host in the form of the OCI runtime specification.
+    type: str
+    default: default
+  rlimits:
+    description:
+      - Resource limits by name, as V(soft:hard) or one number for both, with or without the prefix C(RLIMIT_). V(unlimited) is allowed.
+    type: dict
+    default: {}
+  sysctls:
+    description:
+      - Kernel settings of its own namespaces, whose names begin with C(net.), C(fs.mqueue.), C(kernel.msg), C(kernel.shm), C(kernel.sem) or C(kernel.domainname).
+      - C(net.ipv4.ip_unprivileged_port_start=0) and a C(net.ipv4.ping_group_range) of all groups are set unless given here.
+    type: dict
+    default: {}
+  dns:
+    description:
+      - Its C(/etc/resolv.conf).
+    type: dict
+    suboptions:
+      nameservers:
+        description:
+          - Addresses of name servers. Defaults to those of the host that are not on a loopback address, as they are when the service is made or restarted by O(state=restarted).
+        type: list
+        elements: str
+      search:
+        description: Domains in which short names are looked for.
+        type: list
+        elements: str
+        default: []
+      options:
+        description: Options of the resolver, such as V(ndots:2).
+        type: list
+        elements: str
+        default: []
+  extra_hosts:
+    description:
+      - Addresses by host name, for its C(/etc/hosts).
+    type: dict
+    default: {}
+  stop_signal:
+    description:
+      - The signal that asks it to end.
+    type: str
+    default: SIGTERM
+  stop_timeout:
+    description:
+      - How long it has to end before it is killed.
+    type: str
+    default: 10s
+  restart:
+    description:
+      - What happens when it has ended by itself.
+    type: dict
+    suboptions:
+      policy:
+        description: V(always), V(on-failure), that is with a status other than 0 or by a signal, or V(no). It is started at boot in any case.
+        type: str
+        choices: [always, on-failure, "no"]
+        default: always
+      delay:
+        description: How long to wait before the first restart. Each further one takes twice as long, until a run has lasted for ten seconds, or for the last delay if that is longer.
+        type: str
+        default: 100ms
+      max_delay:
+        description: The longest delay. It never gives up.
+        type: str
+        default: 1m
+  health:
+    description:
+      - How to ask from the host, by its first address, whether it is well. It is asked while a start is waited for (see O(gate)).
+    type: dict
+    suboptions:
+      http:
+        description: A GET request that is answered by a status of 200 to 399. Exclusive with O(health.tcp).
+        type: dict
+        suboptions:
+          port:
+            description: The port.
+            type: int
+          path:
+            description: The path.
+            type: str
+            default: /
+      tcp:
+        description: A connection that is accepted. Exclusive with O(health.http).
+        type: dict
+        suboptions:
+          port:
+            description: The port.
+            type: int
+      interval:
+        description: Time between two checks.
+        type: str
+        default: 500ms
+      timeout:
+        description: How long one check may take.
+        type: str
+        default: 2s
+      retries:
+        description: How many checks in a row must fail, once it was well, for the start to have failed before the deadline.
+        type: int
+        default: 3
+  gate:
+    description:
+      - What a start must reach. Otherwise the task fails, with the last lines of the log. A service that has ended three times fails at once.
+    type: dict
+    suboptions:
+      min_healthy_time:
+        description: For how long it must have run, and its last check must have succeeded.
+        type: str
+        default: 500ms
+      deadline:
+        description: How long that may take.
+        type: str
+        default: 1m
+  replaces:
+    description:
+      - Another instance of O(service). It is stopped, this one is started and waited for, and then this one is started at boot and the other is not.
+      - If this one can't be started or is not well in time, it is stopped, the other one is started again, and the task fails. All of it happens in this one call, and until the
+        new one is well, a reboot brings back the old one.
+      - One that is not there, or does not run, is passed over.
+    type: str
+  runtime:
+    description:
+      - The OCI runtime. By default C(crun) if it is installed, else C(runc). The choice is recorded.
+    type: str
+    choices: [crun, runc]
+  runtime_policy:
+    description:
+      - What to do about a runtime that is older than crun 1.25.1, runc 1.2.8 or runc 1.3.3, all of which have known ways out of a container. V(warn), or V(strict), which refuses.
+      - Distributions mend older versions without changing the number, so that a warning is no proof.
+    type: str
+    choices: [warn, strict]
+    default: warn
+  state:
+    description:
+      - V(started) runs it, now and at boot. V(stopped) does neither, and keeps its address and files. V(restarted) starts it anew each time.
+      - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
+      - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
+    type: str
+    choices: [present, started, stopped, restarted, absent]
+    default: started
+  expect:
+    description:
+      - What earlier tasks of the same play make, for check mode on a host where it is not there yet. Each is a list of results of the module concerned.
+    type: dict
+    default: {}
+    suboptions:
+      bridges:
+        description: Results of M(daemonless.isolation.bridge).
+        type: list
+        elements: dict
+        default: []
+      rootfs:
+        description: Results of M(daemonless.isolation.rootfs_prepare).
+        type: list
+        elements: dict
+        default: []
+      slices:
+        description: Results of M(daemonless.isolation.cgroup_slice).
+        type: list
+        elements: dict
+        default: []
+extends_documentation_fragment:
+  - daemonless.isolation.common
+seealso:
+  - module: daemonless.isolation.bridge
+  - module: daemonless.isolation.cgroup_slice
+  - module: daemonless.isolation.rootfs_prepare
+  - module: daemonless.isolation.nat_portmap
+  - module: daemonless.isolation.host_info
+  - name: OCI runtime specification
+    description: What a bundle's config.json means.
+    link: https://github.com/opencontainers/runtime-spec/blob/main/spec.md
+"""
+
+EXAMPLES = r"""
+- name: Run a web server
+  daemonless.isolation.namespaced_service:
+    name: web
+    rootfs: web
+    command: [/usr/bin/python3, -m, http.server, "3000"]
+    user: "1000:1000"
+    workdir: /srv
+    slice: web
+    networks:
+      - bridge: iso0
+    tmpfs:
+      - target: /tmp
+        size: 16M
+    health:
+      http:
+        port: 3000
+        path: /
+  register: web
+
+- name: Show where it answers
+  ansible.builtin.debug:
+    msg: "http://{{ web.service.addresses[0].ipv4 }}:3000/"
+
+- name: Replace one release by another, and return to the old one if the new one is not well
+  daemonless.isolation.namespaced_service:
+    name: web-3fa91c2
+    service: web
+    rootfs: web-3fa91c2
+    slice: web/3fa91c2
+    command: [/usr/bin/python3, /srv/app.py]
+    networks:
+      - bridge: iso0
+        address: 10.88.0.17
+    health:
+      http:
+        port: 3000
+        path: /healthz
+    gate:
+      min_healthy_time: 10s
+      deadline: 2m
+    replaces: web-88c0d1e
+
+- name: Run many at once, with what they have in common beside them
+  daemonless.isolation.namespaced_service:
+    aggregate:
+      - name: blue
+        rootfs: blue
+      - name: green
+        rootfs: green
+        environment:
+          COLOUR: green
+    command: [/usr/bin/python3, -m, http.server, "3000"]
+    networks:
+      - bridge: iso0
+
+- name: Remove a service
+  daemonless.isolation.namespaced_service:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+service:
+  description:
+    - The instance, as the kernel and its supervisor have it. With O(state=absent), its name and state only.
+  returned: success, without O(aggregate)
+  type: dict
+  contains:
+    name:
+      description: The instance.
+      type: str
+      returned: success
+      sample: web-3fa91c2
+    service:
+      description: The service that it is an instance of.
+      type: str
+      returned: success
+      sample: web
+    project:
+      description: The project that owns it.
+      type: str
+      returned: success
+      sample: default
+    release:
+      description: The rest of its name after the service's.
+      type: str
+      returned: when it is named so
+      sample: 3fa91c2
+    state:
+      description: V(started) if its first process runs, V(failing) if its supervisor keeps starting it, else V(stopped).
+      type: str
+      returned: success
+      sample: started
+    pid:
+      description: Its first process, as the host numbers it.
+      type: int
+      returned: when it runs
+      sample: 4711
+    uptime:
+      description: For how many seconds that has run.
+      type: float
+      returned: when it runs
+      sample: 12.5
+    addresses:
+      description: Its networks, with the host's end of each link.
+      type: list
+      elements: dict
+      returned: success
+      sample: [{bridge: iso0, interface: isof1e2d3c4b5a6, mac: "02:42:5e:10:20:30", ipv4: 10.88.0.17, ipv6: "fd88::1f2e:3d4c:5b6a:7988"}]
+    unit:
+      description: Its systemd unit, or its service directory under runit.
+      type: str
+      returned: success
+      sample: isolation-web\x2d3fa91c2.service
+    supervisor:
+      description: V(systemd) or V(runit).
+      type: str
+      returned: success
+      sample: systemd
+    cgroup:
+      description: Its control group, as a path below the root of the hierarchy.
+      type: str
+      returned: when it runs
+      sample: /isolation/web/3fa91c2/web-3fa91c2
+    namespaces:
+      description: Its namespaces by kind, as their inode numbers.
+      type: dict
+      returned: when it runs
+      sample: {cgroup: 4026532829, ipc: 4026532758, mnt: 4026532756, net: 4026532760, pid: 4026532759, user: 4026532755, uts: 4026532757}
+    id_base:
+      description: First id of its range.
+      type: int
+      returned: success
+      sample: 1724448768
+    runtime:
+      description: The OCI runtime that starts it.
+      type: str
+      returned: success
+      sample: crun
+    rootfs:
+      description: Its root filesystem, by name or path.
+      type: str
+      returned: success
+      sample: web-3fa91c2
+    slice:
+      description: Its slice.
+      type: str
+      returned: when it has one
+      sample: web/3fa91c2
+    command:
+      description: Its command.
+      type: list
+      elements: str
+      returned: success
+      sample: [/usr/bin/python3, /srv/app.py]
+    health:
+      description: How it is asked whether it is well.
+      type: dict
+      returned: when it is
+      sample: {kind: http, port: 3000, path: /healthz, interval: 0.5, timeout: 2.0, retries: 3}
+    updated:
+      description: When its record was last written, in seconds since 1970.
+      type: float
+      returned: success
+      sample: 1795466128.2
+results:
+  description:
+    - One entry for each element, in their order, with C(name), C(changed), C(failed), C(service), and C(msg) where it failed. C(predicted) is set where check
+      mode could not look into a root filesystem that is only promised.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: web, changed: true, failed: false, service: {name: web, state: started, pid: 4711}}]
+"""
+
 from ..module_utils._runner import run_module
 from ..module_utils._service.layer import ServiceLayer
 
