@@ -21,7 +21,8 @@ description:
 notes:
   - "A change restarts the service, but for changes of O(health), O(restart), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and O(replaces), which
     don't touch a running one."
-  - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime stay beside it.
+  - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
+    stay beside it.
   - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
   - "Its network namespace belongs to its user namespace. An OCI hook, C(/usr/local/libexec/isolation/network), joins it with its bridges. Each address is a /32
     (or /128) with an on-link gateway, so that all flows between services go through the host's routing."
@@ -38,7 +39,8 @@ options:
   rootfs:
     description:
       - The root filesystem, by its name with M(daemonless.isolation.rootfs_prepare), or as an absolute path of the host.
-      - A directory given by its path must have C(/dev), C(/proc), C(/sys) as real directories, and C(/etc/hosts), C(/etc/hostname), C(/etc/resolv.conf) as real files.
+      - A directory given by its path must have C(/dev), C(/proc), C(/sys) as real directories, and C(/etc/hosts), C(/etc/hostname),
+        C(/etc/resolv.conf) as real files.
         Its owners are not shifted.
       - Needed unless O(state=absent).
     type: str
@@ -63,7 +65,8 @@ options:
     default: {}
   user:
     description:
-      - "The user inside, and its group, as V(uid:gid), as names of the root filesystem's C(/etc/passwd) and C(/etc/group), or a user alone, which takes its group there."
+      - "The user inside, and its group, as V(uid:gid), as names of the root filesystem's C(/etc/passwd) and C(/etc/group), or a user alone, which
+        takes its group there."
       - V(0:0) is root inside, which is an unprivileged user outside and has no capabilities.
     type: str
     default: "0:0"
@@ -78,7 +81,8 @@ options:
     type: str
   init:
     description:
-      - Whether a small init is process 1, which hands signals on and reaps processes that nobody waits for. The host's static C(catatonit) or C(tini) is mounted at C(/dev/init).
+      - Whether a small init is process 1, which hands signals on and reaps processes that nobody waits for. The host's static C(catatonit) or
+        C(tini) is mounted at C(/dev/init).
       - Without it, the command is process 1, and the kernel drops signals that it does not handle.
     type: bool
     default: true
@@ -93,7 +97,8 @@ options:
     type: int
   networks:
     description:
-      - The bridges that it is joined with, in order, as C(eth0), C(eth1) and so on. The first one gives the default route. Without any it has its own loopback only.
+      - The bridges that it is joined with, in order, as C(eth0), C(eth1) and so on. The first one gives the default route. Without any it has its
+        own loopback only.
     type: list
     elements: dict
     default: []
@@ -155,7 +160,8 @@ options:
     default: []
   seccomp:
     description:
-      - V(default) is this collection's allow-list of system calls. Namespaces, mounts, keyrings, bpf, io_uring, userfaultfd, tracing and perf are not on it, and sockets
+      - V(default) is this collection's allow-list of system calls. Namespaces, mounts, keyrings, bpf, io_uring, userfaultfd, tracing and perf are
+        not on it, and sockets
         are of the families unix, inet, inet6, netlink and packet only. What is not listed fails with C(EPERM).
       - V(unconfined) is no filter. A path is a profile of the host in the form of the OCI runtime specification.
     type: str
@@ -167,7 +173,8 @@ options:
     default: {}
   sysctls:
     description:
-      - Kernel settings of its own namespaces, whose names begin with C(net.), C(fs.mqueue.), C(kernel.msg), C(kernel.shm), C(kernel.sem) or C(kernel.domainname).
+      - Kernel settings of its own namespaces, whose names begin with C(net.), C(fs.mqueue.), C(kernel.msg), C(kernel.shm), C(kernel.sem) or
+        C(kernel.domainname).
       - C(net.ipv4.ip_unprivileged_port_start=0) and a C(net.ipv4.ping_group_range) of all groups are set unless given here.
     type: dict
     default: {}
@@ -178,7 +185,8 @@ options:
     suboptions:
       nameservers:
         description:
-          - Addresses of name servers. Defaults to those of the host that are not on a loopback address, as they are when the service is made or restarted by O(state=restarted).
+          - Addresses of name servers. Defaults to those of the host that are not on a loopback address, as they are when the service is made or
+            restarted by O(state=restarted).
         type: list
         elements: str
       search:
@@ -217,7 +225,8 @@ options:
         choices: [always, on-failure, "no"]
         default: always
       delay:
-        description: How long to wait before the first restart. Each further one takes twice as long, until a run has lasted for ten seconds, or for the last delay if that is longer.
+        description: How long to wait before the first restart. Each further one takes twice as long, until a run has lasted for ten seconds, or for
+          the last delay if that is longer.
         type: str
         default: 100ms
       max_delay:
@@ -275,7 +284,8 @@ options:
   replaces:
     description:
       - Another instance of O(service). It is stopped, this one is started and waited for, and then this one is started at boot and the other is not.
-      - If this one can't be started or is not well in time, it is stopped, the other one is started again, and the task fails. All of it happens in this one call, and until the
+      - If this one can't be started or is not well in time, it is stopped, the other one is started again, and the task fails. All of it happens in
+        this one call, and until the
         new one is well, a reboot brings back the old one.
       - One that is not there, or does not run, is passed over.
     type: str
@@ -286,7 +296,8 @@ options:
     choices: [crun, runc]
   runtime_policy:
     description:
-      - What to do about a runtime that is older than crun 1.25.1, runc 1.2.8 or runc 1.3.3, all of which have known ways out of a container. V(warn), or V(strict), which refuses.
+      - What to do about a runtime that is older than crun 1.25.1, runc 1.2.8 or runc 1.3.3, all of which have known ways out of a container.
+        V(warn), or V(strict), which refuses.
       - Distributions mend older versions without changing the number, so that a warning is no proof.
     type: str
     choices: [warn, strict]

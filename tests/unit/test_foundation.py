@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import threading
+import time
 
 import pytest
 import yaml
@@ -143,6 +145,41 @@ def test_empty_parents_go_up_to_the_top(tmp_path: pathlib.Path) -> None:
     (tmp_path / "top" / "keep").write_text("")
     files.remove_empty_directories(str(tmp_path / "top" / "a" / "b"), str(tmp_path / "top"))
     assert os.listdir(tmp_path / "top") == ["keep"]
+
+
+def test_the_lock_goes_with_the_last_of_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "run" / "lock"
+    monkeypatch.setattr(_paths, "LOCK", str(lock))
+    monkeypatch.setattr(_paths, "ETC", str(tmp_path / "etc"))
+    (tmp_path / "etc").mkdir()
+    with files.host_lock(0):
+        pass
+    assert lock.exists()
+    (tmp_path / "etc").rmdir()
+    with files.host_lock(0):
+        assert lock.exists()
+    assert not lock.parent.exists()
+
+
+def test_a_lock_that_was_removed_while_waiting_is_no_lock(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "run" / "lock"
+    monkeypatch.setattr(_paths, "LOCK", str(lock))
+    monkeypatch.setattr(_paths, "ETC", str(tmp_path))
+    inside: list[int] = []
+
+    def other() -> None:
+        with files.host_lock(5):
+            inside.append(lock.stat().st_ino)
+
+    with files.host_lock(0):
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.2)
+        lock.unlink()
+    thread.join()
+    assert inside == [lock.stat().st_ino]
 
 
 @pytest.fixture

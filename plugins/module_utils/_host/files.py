@@ -131,24 +131,57 @@ def host_lock(timeout: float) -> t.Iterator[None]:
 
     :raises IsolationError: another run has held it for longer than `timeout` seconds.
     """
-    make_directories(os.path.dirname(_paths.LOCK))
-    descriptor = os.open(_paths.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + timeout
+    while True:
+        descriptor = _open_lock(deadline, timeout)
+        if _is_current(descriptor):
+            break
+        os.close(descriptor)
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-                    raise IsolationError(
-                        f"{_paths.LOCK}: another run (process {holder}) has held the host's lock for more than"
-                        f" {timeout:g} s: wait for it, or raise lock_timeout"
-                    ) from None
-                time.sleep(0.05)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        if not os.path.isdir(_paths.ETC):
+            # Nothing of ours is left on the host, so that the lock goes, too.
+            with contextlib.suppress(OSError):
+                os.unlink(_paths.LOCK)
+                os.rmdir(os.path.dirname(_paths.LOCK))
         os.close(descriptor)
+
+
+def _is_current(descriptor: int) -> bool:
+    """Whether the file that was locked still has the lock's name: the run before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(_paths.LOCK))
+    except FileNotFoundError:
+        return False
+
+
+def _create_lock() -> int:
+    """The descriptor of the lock's file, which is made if it is not there; its folder may vanish in between."""
+    while True:
+        make_directories(os.path.dirname(_paths.LOCK))
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(_paths.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _open_lock(deadline: float, timeout: float) -> int:
+    """The descriptor of the lock's file, locked.
+
+    :raises IsolationError: it was not free until `deadline`.
+    """
+    descriptor = _create_lock()
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                os.close(descriptor)
+                raise IsolationError(
+                    f"{_paths.LOCK}: another run (process {holder}) has held the host's lock for more than"
+                    f" {timeout:g} s: wait for it, or raise lock_timeout"
+                ) from None
+            time.sleep(0.05)

@@ -88,6 +88,11 @@ def show(units: t.Sequence[str], properties: t.Sequence[str]) -> dict[str, dict[
     return answers
 
 
+def forget_failure(unit: str) -> None:
+    """Let a stopped unit not count as failed: one that is gone would do so until the next boot (systemctl(1), reset-failed)."""
+    run(["systemctl", "reset-failed", "--", unit], check=False)
+
+
 @dataclass(frozen=True)
 class Systemctl:
     """Step: `systemctl VERB [OPTION…] [UNIT…]`."""

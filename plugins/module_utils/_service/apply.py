@@ -59,6 +59,7 @@ class Handle:
         """
         if self.systemd:
             systemd.Systemctl("stop", (unit_name(self.name),)).run()
+            systemd.forget_failure(unit_name(self.name))
         else:
             runit.bring_down(self.name, self.stop_timeout)
         if not runit.wait(lambda: self.running() is None, 10.0):
@@ -264,7 +265,9 @@ class Remove:
         :raises IsolationError: it can't be stopped.
         """
         name = self.handle.name
-        if not self.handle.systemd:
+        if self.handle.systemd:  # the unit was stopped and removed before
+            systemd.forget_failure(unit_name(name))
+        else:
             self.handle.stop()
             runit.dismiss(name, self.links)
             runit.forget(name)

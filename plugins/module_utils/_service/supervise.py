@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
+import signal
 from dataclasses import dataclass
 
 from .. import _paths
@@ -90,10 +91,10 @@ done
 """
 
 
-def _signal(start: Start, signal: str) -> str:
+def _signal(start: Start, number: str) -> str:
     return f"""#!/bin/sh
 # {_paths.MARKER}: the signal goes to the service's first process, not to the runtime that waits for it.
-exec {start.runtime} kill {start.spec.name} {signal} 2>/dev/null
+exec {start.runtime} kill {start.spec.name} {number} 2>/dev/null
 """
 
 
@@ -122,7 +123,8 @@ def runit_files(start: Start) -> dict[str, tuple[str, int]]:
 def unit_text(start: Start) -> str:
     """The systemd unit: the service's own init is its main process, nothing else stays (systemd.service(5)).
 
-    The runtime makes no control group: the unit is it, in the slice's limits. The delay before a restart grows by a helper
+    An init passes on that its child was ended by the stop signal as a status of 128 and the signal's number, which is
+    success. The runtime makes no control group: the unit is it, in the slice's limits. The delay before a restart grows by a helper
     that runs before the start, since systemd before 254 has none that grows.
     """
     spec, name = start.spec, start.spec.name
@@ -158,6 +160,7 @@ TimeoutStartSec={90 + round(spec.restart.max_delay)}
 TimeoutStopSec={spec.stop_timeout:g}
 KillMode=mixed
 KillSignal={spec.stop_signal}
+SuccessExitStatus={128 + signal.Signals[spec.stop_signal]}
 OOMPolicy=kill
 DevicePolicy=closed
 {tasks}

@@ -204,7 +204,8 @@ def test_a_new_release_replaces_the_old_and_a_bad_one_does_not(host: Host) -> No
 
 def test_bombs_are_held(host: Host) -> None:
     world = host.world
-    for name, limits in {"a": {"memory_max": "64M", "memory_swap_max": "0"}, "a-b": {"pids_max": 64}}.items():
+    wanted: dict[str, dict[str, t.Any]] = {"a": {"memory_max": "64M", "memory_swap_max": "0"}, "a-b": {"pids_max": 64}}
+    for name, limits in wanted.items():
         world.apply("cgroup_slice", name=name, **limits)
     sibling = host.run("sibling")
     memory = host.run("a", slice="a")
@@ -281,7 +282,7 @@ def test_many_at_once_have_addresses_of_their_own(host: Host) -> None:
         host.rootfs(name)
     beside = host.options("many0")
     beside.pop("name")
-    elements = [{"name": name, "rootfs": name} for name in names]
+    elements: list[dict[str, t.Any]] = [{"name": name, "rootfs": name} for name in names]
     elements[3]["networks"] = [{"bridge": "iso0", "address": ["10.88.0.4", "fd88::4"]}]
     result = world.cycle("namespaced_service", aggregate=elements, **beside)
     services = [entry["service"] for entry in result["results"]]

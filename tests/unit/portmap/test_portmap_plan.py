@@ -63,7 +63,8 @@ def states(draw: st.DrawFn) -> dict[str, PortmapSpec]:
                 continue
             mine = (*mine, mapping)
         own = tuple(
-            ServiceAddress(services.pop(), "10.88.0.2") for _ in range(min(len(services), draw(st.integers(0, 1))))
+            ServiceAddress(services.pop(), "10.88.0.2")
+            for _number in range(min(len(services), draw(st.integers(0, 1))))
         )
         found[owner] = PortmapSpec(owner, mine, own)
     return found

@@ -428,7 +428,9 @@ def main(arguments: t.Sequence[str]) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if libc.unshare(_NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET) != 0:
-        sys.stdout.write(json.dumps({"error": f"unshare: {os.strerror(ctypes.get_errno())}: run as root", "entry": None}))
+        sys.stdout.write(
+            json.dumps({"error": f"unshare: {os.strerror(ctypes.get_errno())}: run as root", "entry": None})
+        )
         return 1
     child = os.fork()
     if child == 0:
