@@ -218,10 +218,14 @@ def _check_root(spec: ServiceSpec, root: Root) -> None:
             " what is mounted on them could be led elsewhere; make them, or use daemonless.isolation.rootfs_prepare, which does"
         )
     if root.command is None:
-        raise ServiceRefused(
-            f"service {spec.name}: command: {spec.command[0]} is not a program in the root filesystem {root.path}:"
-            " name one by its path inside, or add it to the root filesystem"
-        )
+        raise _no_command(spec, root.path)
+
+
+def _no_command(spec: ServiceSpec, path: str) -> ServiceRefused:
+    return ServiceRefused(
+        f"service {spec.name}: command: {spec.command[0]} is not a program in the root filesystem {path}:"
+        " name one by its path inside, or add it to the root filesystem"
+    )
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,8 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
     root = world.roots.get(spec.name)
     if root is not None:
         _check_root(spec, root)
+    elif spec.name in world.promised_without:
+        raise _no_command(spec, place.path)
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
     runtime, warnings, lacking = _choose_runtime(spec, world)

@@ -30,7 +30,7 @@ class ServiceLayer(Layer[ServiceSpec, World]):
 
     def observe(self, specs: t.Sequence[ServiceSpec], request: Request) -> World:
         """What the host has of what they name."""
-        return observe(specs)
+        return observe(specs, request.expect)
 
     def plan(self, specs: t.Sequence[ServiceSpec], world: World, request: Request) -> TaskPlan:
         """What brings the host to the specs."""

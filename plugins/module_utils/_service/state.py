@@ -78,7 +78,11 @@ class Root:
 
 @dataclass(frozen=True)
 class World:
-    """All that planning looks at."""
+    """All that planning looks at.
+
+    `promised_without` names instances whose root filesystem is only promised, from an image that the host has already, and in which
+    the command will not be.
+    """
 
     systemd: bool
     machine: str
@@ -91,6 +95,7 @@ class World:
     bridges: t.Mapping[str, tuple[str, ...]]
     rootfs: t.Mapping[str, RootfsView]
     roots: t.Mapping[str, Root]
+    promised_without: frozenset[str]
     reserved: t.Mapping[str, str]
     runtimes: t.Mapping[str, Runtime]
     init: str | None
@@ -230,14 +235,26 @@ def _reserved() -> dict[str, str]:
     return found
 
 
-def _find_command(root: str, spec: ServiceSpec) -> str | None:
-    """The program that a command means inside a root filesystem, as execvp(3) would find it."""
+def _candidates(spec: ServiceSpec) -> list[str]:
+    """The paths inside that a command may mean, as execvp(3) tries them."""
     word = spec.command[0]
     if "/" in word:
-        candidates = [word if word.startswith("/") else f"{spec.workdir}/{word}"]
-    else:
-        candidates = [f"{folder}/{word}" for folder in spec.path]
-    for candidate in candidates:
+        return [word if word.startswith("/") else f"{spec.workdir}/{word}"]
+    return [f"{folder}/{word}" for folder in spec.path]
+
+
+def _lacks_command(spec: ServiceSpec, promise: t.Mapping[str, t.Any]) -> bool:
+    """Whether a promised root filesystem can't have the command: its image is in the store, and no file laid in is it."""
+    image = os.path.join(str(promise.get("image")), "rootfs")
+    laid = {os.path.normpath(str(path)) for path in promise.get("files") or []}
+    if not os.path.isdir(image) or any(os.path.normpath(path) in laid for path in _candidates(spec)):
+        return False
+    return _find_command(image, spec) is None
+
+
+def _find_command(root: str, spec: ServiceSpec) -> str | None:
+    """The program that a command means inside a root filesystem, as execvp(3) would find it."""
+    for candidate in _candidates(spec):
         found = resolve(root, candidate)
         if found is not None:
             status = os.stat(root + found)
@@ -291,8 +308,8 @@ def _groups(names: t.Iterable[str]) -> set[str]:
     }
 
 
-def observe(specs: t.Sequence[ServiceSpec]) -> World:
-    """What the host has of what the specs name."""
+def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> World:
+    """What the host has of what the specs name, and of what is promised."""
     on_systemd = systemd.booted()
     watched = () if on_systemd else runit.watched()
     records = load_records(LAYER)
@@ -303,6 +320,8 @@ def observe(specs: t.Sequence[ServiceSpec]) -> World:
         if view is not None:
             views[name] = view
     slices = {spec.slice for spec in specs if spec.slice}
+    roots = _roots(specs, views)
+    promises = {promise.get("name"): promise for promise in expect.get("rootfs", [])}
     return World(
         systemd=on_systemd,
         machine=os.uname().machine,
@@ -314,7 +333,15 @@ def observe(specs: t.Sequence[ServiceSpec]) -> World:
         groups=frozenset(_groups(slices)),
         bridges=_bridge_addresses(specs),
         rootfs=views,
-        roots=_roots(specs, views),
+        roots=roots,
+        promised_without=frozenset(
+            spec.name
+            for spec in specs
+            if spec.present
+            and spec.name not in roots
+            and spec.rootfs in promises
+            and _lacks_command(spec, promises[spec.rootfs])
+        ),
         reserved=_reserved(),
         runtimes=oci.find_runtimes() if any(spec.present for spec in specs) else {},
         init=oci.find_init(),
