@@ -233,6 +233,7 @@ rootfs:
     cached: false
     id_base: 1048576
     mode: overlay
+    files: [/etc/web.conf]
   contains:
     name:
       description: Its name.
@@ -249,6 +250,12 @@ rootfs:
       type: str
       returned: with O(state=present)
       sample: web
+    files:
+      description: The paths of O(files).
+      type: list
+      elements: str
+      returned: with O(state=present)
+      sample: [/etc/web.conf]
     path:
       description: Where it is mounted.
       type: str

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 
 Data = t.Dict[str, t.Any]
@@ -19,6 +20,7 @@ RELEASE_FORMAT = 1
 """Changes only if the same declaration must give another release: a new format replaces every instance everywhere."""
 
 RELEASE_LENGTH = 7
+_RELEASE = re.compile(f"[0-9a-f]{{{RELEASE_LENGTH}}}")
 
 LIVE = frozenset(
     {
@@ -177,6 +179,29 @@ def _orphans(services: t.Sequence[Data], info: Data, project: str, limit: int) -
     return found
 
 
+def _unused(info: Data, project: str, names: t.Container[str], wanted: t.Container[str]) -> Data:
+    """Root filesystems and slices of releases that have no instance: what a deployment prepared that then failed.
+
+    `names` are the services whose releases these may be, `wanted` the instances that this deployment asks for.
+    """
+    taken = {entry["name"] for entry in info.get("services", [])}
+
+    def idle(name: str) -> bool:
+        service, _dash, digest = name.rpartition("-")
+        return service in names and bool(_RELEASE.fullmatch(digest)) and name not in taken and name not in wanted
+
+    rootfs = [entry["name"] for entry in info.get("rootfs", []) if entry.get("project") == project]
+    slices = [entry["name"] for entry in info.get("slices", []) if entry.get("project") == project]
+    return {
+        "rootfs": [{"name": name, "state": "absent"} for name in rootfs if idle(name)],
+        "slices": [
+            {"name": name, "state": "absent"}
+            for name in slices
+            if name.count("/") == 1 and idle(name.replace("/", "-"))
+        ],
+    }
+
+
 def _removal(entries: t.Sequence[Data]) -> Data:
     """What removes instances, by layer."""
     return {
@@ -233,6 +258,10 @@ def host_plan(info: Data, declared: Data) -> Data:
             plan["portmaps"].append({"name": service["name"], "state": "absent"})
     plan["portmaps"].extend({"name": name, "state": "absent"} for name in gone if name in published)
     plan["remove"] = _removal(removed)
+    wanted = {entry["name"] for entry in plan["services"]}
+    unused = _unused(info, project, {service["name"] for service in services} | set(gone), wanted)
+    plan["remove"]["rootfs"] += unused["rootfs"]
+    plan["remove"]["slices"] += unused["slices"]
     plan["fresh"] = any(entry["name"] not in known for entry in plan["services"]) or any(
         entry["name"] not in published for entry in plan["portmaps"]
     )

@@ -230,6 +230,7 @@ def _result(spec: RootfsSpec, wanted: Record, layout: Layout, world: World) -> d
         "cached": image is not None and digest not in world.unpacked,
         "id_base": layout.id_base,
         "mode": spec.mode,
+        "files": [file.path for file in spec.files],
     }
 
 

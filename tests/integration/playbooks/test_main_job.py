@@ -177,11 +177,23 @@ def test_a_taken_port_is_refused_before_any_change(site: Site) -> None:
         listener.wait()
 
 
-def test_a_command_that_is_not_there_is_refused(site: Site) -> None:
+def test_a_command_that_is_not_there_is_refused_before_any_change(site: Site) -> None:
+    """The image is on the host already, so that the check beforehand can look into it."""
     site.changed("deploy")
-    running = site.instance()
+    site.service["command"] = ["/usr/bin/no-such-program"]
+    assert "/usr/bin/no-such-program is not a program in the root filesystem" in site.refused()
+    site.service["command"] = ["/srv/app.py"]
+    assert "/srv/app.py is not a program" not in site.play("deploy", "--check").stdout, "it is laid in by files"
+
+
+def test_a_command_that_only_unpacking_shows_to_be_missing(site: Site) -> None:
     site.service["command"] = ["/usr/bin/no-such-program"]
     failed = site.play("deploy", check=False)
     assert failed.returncode != 0
-    assert "/usr/bin/no-such-program" in failed.stdout
-    assert site.instance()["pid"] == running["pid"], "the running one was not touched"
+    assert "/usr/bin/no-such-program is not a program in the root filesystem" in failed.stdout
+    # What was prepared for it goes with the next deployment.
+    site.service["command"] = ["/usr/bin/python3", "-u", "/srv/app.py"]
+    site.changed("deploy")
+    info = site.world.apply("host_info", gather_subset=["rootfs", "slices"])
+    assert (len(info["rootfs"]), len(info["slices"])) == (1, 1)
+    assert site.changed("deploy") == 0

@@ -117,6 +117,23 @@ def test_a_new_release_replaces_the_running_one_and_older_ones_go() -> None:
     assert [entry["name"] for entry in plan["remove"]["slices"]] == ["web/ccccccc", "web/aaaaaaa"]
 
 
+def test_what_a_failed_deployment_prepared_goes() -> None:
+    name = "web-" + _releases.release(WEB)
+    mine = {"project": "default"}
+    info = {
+        "services": [instance("web", "aaaaaaa", "started")],
+        "rootfs": [
+            {"name": entry, **mine} for entry in ("web-aaaaaaa", "web-bbbbbbb", "web-data", "other-ccccccc", name)
+        ],
+        "slices": [{"name": entry, **mine} for entry in ("web", "web/aaaaaaa", "web/bbbbbbb", name.replace("-", "/"))],
+    }
+    info["rootfs"].append({"name": "web-ddddddd", "project": "theirs"})
+    remove = _releases.host_plan(info, declared([WEB]))["remove"]
+    assert [entry["name"] for entry in remove["rootfs"]] == ["web-bbbbbbb"]
+    assert [entry["name"] for entry in remove["slices"]] == ["web/bbbbbbb"]
+    assert remove["services"] == []
+
+
 def test_pruning_is_asked_for_and_capped() -> None:
     info = {
         "services": [instance("old", "aaaaaaa", "started"), instance("older", "bbbbbbb")],
