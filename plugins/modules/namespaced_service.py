@@ -292,6 +292,7 @@ options:
   runtime:
     description:
       - The OCI runtime. By default C(crun) if it is installed, else C(runc). The choice is recorded.
+      - V(runc) is refused under systemd, since it makes control groups beside those of systemd.
     type: str
     choices: [crun, runc]
   runtime_policy:

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidOption, IsolationError
-from .._host import oci
+from .._host import oci, runit, systemd
 from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._names import interface_name, mac_address
@@ -178,7 +178,12 @@ def _choose_runtime(spec: ServiceSpec, world: World) -> tuple[str, list[str], li
     """
     record = world.records.get(spec.name)
     kept = record.assigned.get("runtime") if record is not None else None
-    name = spec.runtime or kept or next((one for one in oci.RUNTIMES if one in world.runtimes), oci.RUNTIMES[0])
+    if world.systemd and spec.runtime == "runc":
+        raise ServiceRefused(
+            f"service {spec.name}: runtime: runc makes control groups beside systemd's, out of the slice: use crun on this host"
+        )
+    known = oci.RUNTIMES[:1] if world.systemd else oci.RUNTIMES
+    name = spec.runtime or kept or next((one for one in known if one in world.runtimes), known[0])
     runtime = world.runtimes.get(name)
     if runtime is None:
         return (
@@ -199,6 +204,14 @@ def _choose_runtime(spec: ServiceSpec, world: World) -> tuple[str, list[str], li
     if spec.strict:
         raise ServiceRefused(f"service {spec.name}: {said}: upgrade {name}, or set runtime_policy to warn")
     return name, [said], []
+
+
+def _program(runtime: str, world: World) -> str:
+    """What the supervisor starts: crun by the helper that knows about mixed control groups."""
+    if runtime == "crun":
+        return helper_path(oci.RUNTIME_HELPER)
+    found = world.runtimes.get(runtime)
+    return found.path if found is not None else f"/usr/bin/{runtime}"
 
 
 def _check_slice(spec: ServiceSpec, world: World, expect: Promises) -> None:
@@ -276,9 +289,7 @@ def _lacking(spec: ServiceSpec, world: World) -> list[str]:
             " or apply the role daemonless.isolation.isolation_host first, or set init to false"
         )
     if not world.systemd and not world.watched:
-        from .._host.runit import no_supervisor
-
-        found.append(f"service {spec.name}: nothing supervises services on this host: {no_supervisor()}")
+        found.append(f"service {spec.name}: nothing supervises services on this host: {runit.no_supervisor()}")
     return found
 
 
@@ -329,7 +340,7 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
         profile=world.profiles.get(spec.seccomp),
         cgroup=None if world.systemd else cgroup,
     )
-    start = supervise.Start(spec, facts.directory, oci.command(runtime), runtime == "crun", cgroup, place.name)
+    start = supervise.Start(spec, facts.directory, _program(runtime, world), runtime == "crun", cgroup, place.name)
     artifacts = {**bundle.files(spec, facts), **_supervision(start, world.systemd)}
     assigned = {
         "id_base": base,
@@ -364,6 +375,4 @@ def _nameservers(spec: ServiceSpec, world: World, known: Record | None) -> tuple
 def _supervision(start: supervise.Start, on_systemd: bool) -> dict[str, tuple[str, int]]:
     if not on_systemd:
         return supervise.runit_files(start)
-    from .._host.systemd import unit_file
-
-    return {unit_file(supervise.unit_name(start.spec.name)): (supervise.unit_text(start), 0o644)}
+    return {systemd.unit_file(supervise.unit_name(start.spec.name)): (supervise.unit_text(start), 0o644)}

@@ -11,8 +11,10 @@ from dataclasses import replace
 
 from .._plan import TaskPlan
 from .._runner import Layer, Options, Request
+from .options import OPTIONS, RULES
+from .parse import parse
 from .plan import plan
-from .spec import OPTIONS, RULES, ServiceSpec, parse
+from .spec import ServiceSpec
 from .state import World, observe
 
 

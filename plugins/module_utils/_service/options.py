@@ -1,0 +1,94 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be asked of a service: the argument spec of one element."""
+
+from __future__ import annotations
+
+import typing as t
+
+STATES = ("present", "started", "stopped", "restarted", "absent")
+
+_NETWORK = {
+    "bridge": {"type": "str"},
+    "address": {"type": "list", "elements": "str", "default": ["auto"]},
+}
+_MOUNT = {
+    "source": {"type": "str"},
+    "target": {"type": "str"},
+    "read_only": {"type": "bool", "default": False},
+    "exec": {"type": "bool", "default": True},
+}
+_HTTP = {"port": {"type": "int"}, "path": {"type": "str", "default": "/"}}
+_HEALTH = {
+    "http": {"type": "dict", "options": _HTTP},
+    "tcp": {"type": "dict", "options": {"port": {"type": "int"}}},
+    "interval": {"type": "str", "default": "500ms"},
+    "timeout": {"type": "str", "default": "2s"},
+    "retries": {"type": "int", "default": 3},
+}
+
+OPTIONS: dict[str, t.Any] = {
+    "name": {"type": "str"},
+    "service": {"type": "str"},
+    "rootfs": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "args": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "dict", "default": {}},
+    "user": {"type": "str", "default": "0:0"},
+    "workdir": {"type": "str", "default": "/"},
+    "hostname": {"type": "str"},
+    "init": {"type": "bool", "default": True},
+    "slice": {"type": "str"},
+    "id_base": {"type": "int"},
+    "networks": {"type": "list", "elements": "dict", "options": _NETWORK, "default": []},
+    "mounts": {"type": "list", "elements": "dict", "options": _MOUNT, "default": []},
+    "tmpfs": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "target": {"type": "str"},
+            "size": {"type": "str", "default": "64M"},
+            "mode": {"type": "str", "default": "1777"},
+        },
+        "default": [],
+    },
+    "capabilities": {"type": "list", "elements": "str", "default": []},
+    "seccomp": {"type": "str", "default": "default"},
+    "rlimits": {"type": "dict", "default": {}},
+    "sysctls": {"type": "dict", "default": {}},
+    "dns": {
+        "type": "dict",
+        "options": {
+            "nameservers": {"type": "list", "elements": "str"},
+            "search": {"type": "list", "elements": "str", "default": []},
+            "options": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "extra_hosts": {"type": "dict", "default": {}},
+    "stop_signal": {"type": "str", "default": "SIGTERM"},
+    "stop_timeout": {"type": "str", "default": "10s"},
+    "restart": {
+        "type": "dict",
+        "options": {
+            "policy": {"type": "str", "choices": ["always", "on-failure", "no"], "default": "always"},
+            "delay": {"type": "str", "default": "100ms"},
+            "max_delay": {"type": "str", "default": "1m"},
+        },
+    },
+    "health": {"type": "dict", "options": _HEALTH},
+    "gate": {
+        "type": "dict",
+        "options": {
+            "min_healthy_time": {"type": "str", "default": "500ms"},
+            "deadline": {"type": "str", "default": "1m"},
+        },
+    },
+    "replaces": {"type": "str"},
+    "runtime": {"type": "str", "choices": ["crun", "runc"]},
+    "runtime_policy": {"type": "str", "choices": ["warn", "strict"], "default": "warn"},
+    "state": {"type": "str", "choices": list(STATES), "default": "started"},
+}
+
+RULES: dict[str, t.Any] = {}

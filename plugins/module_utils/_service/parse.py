@@ -1,0 +1,353 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the options of one element to what is asked of a service. Pure; whatever can't be meant is refused here."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+import signal
+import typing as t
+
+from .. import _idrange
+from .._errors import InvalidOption
+from .._names import check_name, check_path_name
+from .._units import parse_seconds, parse_size
+from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_CAPABILITY_NAMES = """
+AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID
+IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW
+PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
+SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+_RLIMIT_NAMES = """
+AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK
+"""
+
+CAPABILITIES = frozenset("CAP_" + name for name in _CAPABILITY_NAMES.split())
+"""capabilities(7), Linux 6.1."""
+
+RLIMITS = frozenset("RLIMIT_" + name for name in _RLIMIT_NAMES.split())
+"""getrlimit(2)."""
+
+SYSCTLS = ("net.", "fs.mqueue.", "kernel.msg", "kernel.shm", "kernel.sem", "kernel.domainname")
+"""Settings that belong to namespaces which a service has of its own (namespaces(7))."""
+
+RESERVED = ("/proc", "/sys", "/dev")
+FIXED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?")
+
+
+def _text(value: t.Any, option: str) -> str:
+    """A value of a dictionary as text: YAML's numbers and truth values are taken as they were meant."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, (str, int, float)):
+        raise InvalidOption(f"{option}: {value!r} is not a text or a number")
+    return _no_zero(str(value), option)
+
+
+def _no_zero(value: str, option: str) -> str:
+    if "\0" in value:
+        raise InvalidOption(f"{option}: a zero byte can't be part of it")
+    return value
+
+
+def _absolute(value: str | None, option: str) -> str:
+    """A normal absolute path."""
+    if not value or not value.startswith("/"):
+        raise InvalidOption(f"{option}: {value!r} is not an absolute path")
+    if ".." in value.split("/"):
+        raise InvalidOption(f"{option}: {value!r} must not contain '..'")
+    normal = posixpath.normpath(_no_zero(value, option))
+    return normal[1:] if normal.startswith("//") else normal
+
+
+def _target(value: str | None, option: str) -> str:
+    """A place in the service where something can be mounted."""
+    target = _absolute(value, option)
+    if target == "/" or any(target == top or target.startswith(top + "/") for top in RESERVED):
+        raise InvalidOption(f"{option}: {target}: nothing can be mounted on or below /, {', '.join(RESERVED)}")
+    if target in FIXED:
+        raise InvalidOption(f"{option}: {target} is made by the options hostname, dns and extra_hosts")
+    return target
+
+
+def _network(given: t.Mapping[str, t.Any], option: str) -> Network:
+    if not given.get("bridge"):
+        raise InvalidOption(f"{option}: bridge: needed")
+    found: dict[int, str] = {}
+    for text in given["address"]:
+        if text == "auto":
+            continue
+        try:
+            address = ipaddress.ip_address(text.strip())
+        except ValueError:
+            raise InvalidOption(
+                f"{option}: address: {text!r} is neither auto nor an IP address without a prefix"
+            ) from None
+        if address.version in found:
+            raise InvalidOption(f"{option}: address: at most one address of each family")
+        found[address.version] = str(address)
+    return Network(given["bridge"], found.get(4), found.get(6))
+
+
+def _networks(given: t.Sequence[t.Mapping[str, t.Any]], name: str) -> tuple[Network, ...]:
+    found = tuple(_network(item, f"{name}: networks") for item in given)
+    bridges = [network.bridge for network in found]
+    if len(set(bridges)) < len(bridges):
+        raise InvalidOption(f"{name}: networks: a bridge is named more than once")
+    return found
+
+
+def _mounts(options: t.Mapping[str, t.Any], name: str) -> tuple[tuple[BindMount, ...], tuple[Tmpfs, ...]]:
+    binds = tuple(
+        BindMount(
+            _absolute(item.get("source"), f"{name}: mounts: source"),
+            _target(item.get("target"), f"{name}: mounts: target"),
+            bool(item["read_only"]),
+            bool(item["exec"]),
+        )
+        for item in options["mounts"]
+    )
+    memory = []
+    for item in options["tmpfs"]:
+        size = parse_size(item["size"], f"{name}: tmpfs: size")
+        if not re.fullmatch(r"0?[0-7]{3,4}", item["mode"]):
+            raise InvalidOption(f"{name}: tmpfs: mode: {item['mode']!r} is not an octal mode such as 1777")
+        mode = item["mode"].lstrip("0") or "0"
+        memory.append(Tmpfs(_target(item.get("target"), f"{name}: tmpfs: target"), size, mode))
+    targets = [bind.target for bind in binds] + [item.target for item in memory]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InvalidOption(f"{name}: mounts: {target} is the target of more than one mount")
+    return binds, tuple(memory)
+
+
+def _capabilities(given: t.Sequence[str], name: str) -> tuple[str, ...]:
+    found = set()
+    for item in given:
+        full = item.upper() if item.upper().startswith("CAP_") else "CAP_" + item.upper()
+        if full not in CAPABILITIES:
+            raise InvalidOption(f"{name}: capabilities: {item!r} is none (capabilities(7))")
+        found.add(full)
+    return tuple(sorted(found))
+
+
+def _limit(text: str, option: str) -> int:
+    if text in ("unlimited", "infinity", "-1"):
+        return 2**64 - 1
+    if not text.isdigit():
+        raise InvalidOption(f"{option}: {text!r} is neither a number nor unlimited")
+    return int(text)
+
+
+def _rlimits(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, int, int], ...]:
+    found = []
+    for key, value in sorted(given.items()):
+        option = f"{name}: rlimits: {key}"
+        full = key.upper() if key.upper().startswith("RLIMIT_") else "RLIMIT_" + key.upper()
+        if full not in RLIMITS:
+            raise InvalidOption(f"{option}: no such limit (getrlimit(2))")
+        soft, _colon, hard = str(value).partition(":")
+        low, high = _limit(soft, option), _limit(hard or soft, option)
+        if low > high:
+            raise InvalidOption(f"{option}: the soft limit is above the hard one")
+        found.append((full, low, high))
+    return tuple(found)
+
+
+def _sysctls(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
+    for key in given:
+        if not key.startswith(SYSCTLS):
+            raise InvalidOption(
+                f"{name}: sysctls: {key} does not belong to the service's own namespaces:"
+                f" only settings that begin with {', '.join(SYSCTLS)} can be set"
+            )
+    return tuple(sorted((key, _text(value, f"{name}: sysctls: {key}")) for key, value in given.items()))
+
+
+def _environment(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
+    for key in given:
+        if not _ENVIRONMENT.fullmatch(key):
+            raise InvalidOption(f"{name}: environment: {key!r} can't be the name of a variable")
+    found = {"PATH": DEFAULT_PATH}
+    found.update({key: _text(value, f"{name}: environment: {key}") for key, value in given.items()})
+    return tuple(sorted(found.items()))
+
+
+def _ip(text: str, option: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise InvalidOption(f"{option}: {text!r} is not an IP address") from None
+
+
+def _dns(given: t.Mapping[str, t.Any] | None, name: str) -> Dns:
+    if given is None:
+        return Dns()
+    servers = given.get("nameservers")
+    for item in (*given["search"], *given["options"]):
+        if not re.fullmatch(r"[A-Za-z0-9._:-]+", item):
+            raise InvalidOption(f"{name}: dns: {item!r} can't be part of resolv.conf(5)")
+    return Dns(
+        None if servers is None else tuple(_ip(item, f"{name}: dns: nameservers") for item in servers),
+        tuple(given["search"]),
+        tuple(given["options"]),
+    )
+
+
+def _extra_hosts(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
+    for host in given:
+        if not _HOSTNAME.fullmatch(host):
+            raise InvalidOption(f"{name}: extra_hosts: {host!r} is not a host name")
+    return tuple(sorted((host, _ip(str(address), f"{name}: extra_hosts: {host}")) for host, address in given.items()))
+
+
+def _signal(text: str, name: str) -> str:
+    full = text.upper() if text.upper().startswith("SIG") else "SIG" + text.upper()
+    if full not in {item.name for item in signal.Signals} or full in ("SIGKILL", "SIGSTOP", "SIGCHLD"):
+        raise InvalidOption(f"{name}: stop_signal: {text!r} is not a signal that can ask a process to end")
+    return full
+
+
+def _stop_timeout(text: str, name: str) -> float:
+    seconds = parse_seconds(text, f"{name}: stop_timeout")
+    if seconds < 0.1:
+        raise InvalidOption(f"{name}: stop_timeout: {text!r}: must be at least 100ms")
+    return seconds
+
+
+def _restart(given: t.Mapping[str, t.Any] | None, name: str) -> Restart:
+    if given is None:
+        return Restart()
+    delay = parse_seconds(given["delay"], f"{name}: restart: delay")
+    longest = parse_seconds(given["max_delay"], f"{name}: restart: max_delay")
+    if delay < 0.01 or longest < delay:
+        raise InvalidOption(f"{name}: restart: delay must be at least 10ms, and max_delay not below it")
+    return Restart(given["policy"], delay, longest)
+
+
+def _health(given: t.Mapping[str, t.Any] | None, name: str) -> Health | None:
+    if given is None:
+        return None
+    kinds = [kind for kind in ("http", "tcp") if given.get(kind) is not None]
+    if len(kinds) != 1:
+        raise InvalidOption(f"{name}: health: exactly one of http and tcp is needed")
+    check = given[kinds[0]]
+    port = check.get("port")
+    if port is None or not 1 <= port <= 65535:
+        raise InvalidOption(f"{name}: health: {kinds[0]}: port: {port!r} is not a port (1 to 65535)")
+    path = check.get("path", "/")
+    if not path.startswith("/") or re.search(r"[\s\0]", path):
+        raise InvalidOption(f"{name}: health: http: path: {path!r} must begin with / and have no blanks")
+    interval = parse_seconds(given["interval"], f"{name}: health: interval")
+    timeout = parse_seconds(given["timeout"], f"{name}: health: timeout")
+    if interval < 0.01 or timeout < 0.01 or given["retries"] < 1:
+        raise InvalidOption(f"{name}: health: interval and timeout must be at least 10ms, retries at least 1")
+    return Health(kinds[0], port, path, interval, timeout, given["retries"])
+
+
+def _gate(given: t.Mapping[str, t.Any] | None, name: str) -> Gate:
+    if given is None:
+        return Gate()
+    least = parse_seconds(given["min_healthy_time"], f"{name}: gate: min_healthy_time")
+    deadline = parse_seconds(given["deadline"], f"{name}: gate: deadline")
+    if deadline <= least:
+        raise InvalidOption(f"{name}: gate: deadline must be longer than min_healthy_time")
+    return Gate(least, deadline)
+
+
+def _check_workdir(value: str, name: str) -> str:
+    """T2: a working directory under /proc can be one that was left open by the runtime."""
+    workdir = _absolute(value, f"{name}: workdir")
+    if workdir == "/proc" or workdir.startswith("/proc/"):
+        raise InvalidOption(f"{name}: workdir: {workdir}: a directory under /proc is refused")
+    return workdir
+
+
+def _rootfs(value: str | None, name: str) -> str:
+    if not value:
+        raise InvalidOption(f"{name}: rootfs: needed unless state is absent")
+    if not value.startswith("/"):
+        return check_name(value, f"{name}: rootfs")
+    path = _absolute(value, f"{name}: rootfs")
+    if path == "/":
+        raise InvalidOption(f"{name}: rootfs: the host's own root can't be a service's")
+    return path
+
+
+def _command(options: t.Mapping[str, t.Any], name: str) -> tuple[str, ...]:
+    words = [*(options.get("command") or []), *options["args"]]
+    if not options.get("command") or not words[0]:
+        raise InvalidOption(f"{name}: command: needed unless state is absent")
+    return tuple(_no_zero(word, f"{name}: command") for word in words)
+
+
+def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
+    """One element's options.
+
+    :raises InvalidOption: an option can't be meant.
+    """
+    name = check_name(options["name"])
+    service = check_name(options.get("service") or name, f"{name}: service")
+    if options["state"] == "absent":
+        return ServiceSpec(name, service, "absent")
+    hostname = options.get("hostname") or service
+    if len(hostname) > 64 or not _HOSTNAME.fullmatch(hostname):
+        raise InvalidOption(f"{name}: hostname: {hostname!r} is not a host name of at most 64 characters")
+    if not _USER.fullmatch(options["user"]):
+        raise InvalidOption(f"{name}: user: {options['user']!r}: write uid:gid, a name, or name:group")
+    id_base = options.get("id_base")
+    if id_base is not None and not _idrange.SIZE <= id_base <= 2**32 - 1 - _idrange.SIZE:
+        raise InvalidOption(f"{name}: id_base: {id_base}: must be at least {_idrange.SIZE}, and leave room for a range")
+    seccomp = options["seccomp"]
+    if seccomp not in ("default", "unconfined"):
+        seccomp = _absolute(seccomp, f"{name}: seccomp: default, unconfined or the path of a profile")
+    binds, memory = _mounts(options, name)
+    networks = _networks(options["networks"], name)
+    health = _health(options.get("health"), name)
+    if health is not None and not networks:
+        raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host")
+    replaces = options.get("replaces")
+    if replaces == name:
+        raise InvalidOption(f"{name}: replaces: an instance can't replace itself")
+    return ServiceSpec(
+        name=name,
+        service=service,
+        state=options["state"],
+        rootfs=_rootfs(options.get("rootfs"), name),
+        command=_command(options, name),
+        environment=_environment(options["environment"], name),
+        user=options["user"],
+        workdir=_check_workdir(options["workdir"], name),
+        hostname=hostname,
+        init=options["init"],
+        slice=check_path_name(options["slice"], f"{name}: slice") if options.get("slice") else None,
+        id_base=id_base,
+        networks=networks,
+        mounts=binds,
+        tmpfs=memory,
+        capabilities=_capabilities(options["capabilities"], name),
+        seccomp=seccomp,
+        rlimits=_rlimits(options["rlimits"], name),
+        sysctls=_sysctls(options["sysctls"], name),
+        dns=_dns(options.get("dns"), name),
+        extra_hosts=_extra_hosts(options["extra_hosts"], name),
+        stop_signal=_signal(options["stop_signal"], name),
+        stop_timeout=_stop_timeout(options["stop_timeout"], name),
+        restart=_restart(options.get("restart"), name),
+        health=health,
+        gate=_gate(options.get("gate"), name),
+        replaces=check_name(replaces, f"{name}: replaces") if replaces else None,
+        runtime=options.get("runtime"),
+        strict=options["runtime_policy"] == "strict",
+    )
