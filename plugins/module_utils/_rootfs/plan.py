@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .. import _idrange, _paths
+from .. import _paths
 from .._errors import InvalidOption, IsolationError
 from .._host import images, instances, systemd
 from .._host.files import RemoveFile, WriteFile
@@ -18,6 +18,7 @@ from .._host.instances import SeenFile
 from .._host.libexec import path as helper_path
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
+from .._ranges import Ranges
 from .apply import Release, UnpackImage
 from .spec import DebianSource, FileSpec, RootfsSpec, Source
 from .state import HELPER, LAYER, Instance, World, unit_name, unit_text
@@ -28,50 +29,6 @@ _REMOUNTING = ("image", "mode", "size", "mounted")
 
 class RootfsError(IsolationError):
     """What is asked of a root filesystem can't be."""
-
-
-class _Ranges:
-    """Ranges of ids as they stand after the elements planned so far."""
-
-    def __init__(self, world: World, project: str) -> None:
-        self._world = world
-        self._project = project
-        self._bases = {name: int(record.assigned["id_base"]) for name, record in world.ranges.items()}
-
-    def choose(self, spec: RootfsSpec) -> tuple[int, tuple[Step, ...]]:
-        """The first id of a service's range, and the step that records it if it is new."""
-        known = self._world.ranges.get(spec.service)
-        check_project("the id range of service", spec.service, self._project, known)
-        base = self._bases.get(spec.service)
-        if base is not None:
-            if spec.id_base not in (None, base):
-                raise RootfsError(
-                    f"rootfs {spec.name}: id_base: service {spec.service} has the range that begins with {base}, not {spec.id_base}:"
-                    " leave id_base out, or remove all of the service's instances first"
-                )
-        else:
-            base = self._new(spec)
-            self._bases[spec.service] = base
-        if known is not None:
-            return base, ()
-        return base, (SaveRecord(Record(_idrange.LAYER, spec.service, self._project, {}, {"id_base": base})),)
-
-    def _new(self, spec: RootfsSpec) -> int:
-        own = {name: (base, _idrange.SIZE) for name, base in self._bases.items()}
-        if spec.id_base is None:
-            return _idrange.assign(spec.service, [*own.values(), *self._world.foreign])
-        for owner, taken in own.items():
-            if _idrange.overlaps(spec.id_base, [taken]):
-                raise RootfsError(
-                    f"rootfs {spec.name}: id_base: {spec.id_base} overlaps the range of service {owner}, which begins with {taken[0]}"
-                )
-        for first, count in self._world.foreign:
-            if _idrange.overlaps(spec.id_base, [(first, count)]):
-                raise RootfsError(
-                    f"rootfs {spec.name}: id_base: {spec.id_base} overlaps ids of the host's users, {first} to {first + count - 1}"
-                    " (/etc/subuid, /etc/subgid, /etc/passwd, /etc/group): choose another, or leave it out"
-                )
-        return spec.id_base
 
 
 def _refuse_users(spec: RootfsSpec, instance: Instance, doing: str) -> None:
@@ -254,12 +211,12 @@ def _check_existing(spec: RootfsSpec, instance: Instance, base: int) -> None:
         )
 
 
-def _plan_present(spec: RootfsSpec, world: World, ranges: _Ranges, project: str, with_helper: bool) -> Plan:
+def _plan_present(spec: RootfsSpec, world: World, ranges: Ranges, project: str, with_helper: bool) -> Plan:
     if spec.source is None:
         raise InvalidOption(f"{spec.name}: source: needed with state present")
     instance = world.instances[spec.name]
     check_project(LAYER, spec.name, project, instance.record)
-    base, range_steps = ranges.choose(spec)
+    base, range_steps = ranges.choose(spec.name, spec.service, spec.id_base)
     _check_existing(spec, instance, base)
     wanted = _record(spec, spec.source, world, base, project)
     digest = wanted.assigned["digest"]
@@ -367,7 +324,7 @@ def plan(specs: t.Sequence[RootfsSpec], world: World, project: str) -> TaskPlan:
 
     :raises IsolationError: something that is asked for can't be.
     """
-    ranges = _Ranges(world, project)
+    ranges = Ranges("rootfs", world.ranges, world.foreign, project)
     plans = []
     helper_due = not world.helper_current
     for spec in specs:

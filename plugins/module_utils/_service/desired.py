@@ -16,10 +16,10 @@ from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._names import interface_name, mac_address
 from .._plan import Step
+from .._ranges import Ranges
 from . import bundle, supervise
 from .addresses import Pool
 from .bundle import Attachment, Facts
-from .ranges import Ranges
 from .spec import Network, ServiceSpec
 from .state import LAYER, Root, World, cgroup_path, directory
 

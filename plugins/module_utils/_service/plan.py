@@ -16,11 +16,11 @@ from .._host.files import RemoveFile, WriteFile
 from .._host.libexec import path as helper_path
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
+from .._ranges import Ranges
 from .._rootfs.apply import Release
 from . import apply, supervise
 from .apply import Handle
 from .desired import Desired, Networks, Promises, ServiceRefused, desired, digest
-from .ranges import Ranges
 from .spec import LIVE, ServiceSpec
 from .state import LAYER, Instance, World, cgroup_path, describe, directory
 from .supervise import unit_name
@@ -347,7 +347,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     :raises IsolationError: something that is asked for can't be.
     """
     _check_replaced(specs)
-    ranges = Ranges(world.ranges, world.foreign, project)
+    ranges = Ranges("service", world.ranges, world.foreign, project)
     nets = Networks(world, expect)
     nets.reserve(specs)
     plans: list[Plan] = []

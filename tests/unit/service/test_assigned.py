@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ansible_collections.daemonless.isolation.plugins.module_utils import _idrange
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
+from ansible_collections.daemonless.isolation.plugins.module_utils._ranges import RangeError, Ranges
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.addresses import AddressError, Pool
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.ranges import RangeError, Ranges
 
 BRIDGE = ["10.88.0.1/24", "fd88::1/64", "fe80::1/64"]
 names = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,10}", fullmatch=True), max_size=60, unique=True)
@@ -79,7 +79,7 @@ def test_what_somebody_asks_for_is_not_assigned_to_others() -> None:
 
 def ranges(foreign: tuple[tuple[int, int], ...] = (), **bases: int) -> Ranges:
     records = {name: Record(_idrange.LAYER, name, "default", {}, {"id_base": base}) for name, base in bases.items()}
-    return Ranges(records, foreign, "default")
+    return Ranges("service", records, foreign, "default")
 
 
 def test_a_service_keeps_its_range_and_instances_share_it() -> None:
@@ -112,4 +112,4 @@ def test_ranges_that_can_not_be(service: str, asked: int, message: str) -> None:
 def test_another_project_s_range_is_refused() -> None:
     record = Record(_idrange.LAYER, "web", "other", {}, {"id_base": 1 << 21})
     with pytest.raises(IsolationError, match="belongs to project 'other'"):
-        Ranges({"web": record}, (), "default").choose("web-1", "web", None, None)
+        Ranges("service", {"web": record}, (), "default").choose("web-1", "web", None, None)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _idrange
-from .._errors import IsolationError
-from .._host.records import Record, SaveRecord, check_project
-from .._plan import Step
+from . import _idrange
+from ._errors import IsolationError
+from ._host.records import Record, SaveRecord, check_project
+from ._plan import Step
 
 
 class RangeError(IsolationError):
@@ -19,15 +19,20 @@ class RangeError(IsolationError):
 
 
 class Ranges:
-    """Ranges of ids as they stand after the elements planned so far."""
+    """Ranges of ids as they stand after the elements planned so far. `kind` is what the elements are, for errors."""
 
-    def __init__(self, records: t.Mapping[str, Record], foreign: tuple[tuple[int, int], ...], project: str) -> None:
+    def __init__(
+        self, kind: str, records: t.Mapping[str, Record], foreign: tuple[tuple[int, int], ...], project: str
+    ) -> None:
+        self._kind = kind
         self._records = records
         self._foreign = foreign
         self._project = project
         self._bases = {name: int(record.assigned["id_base"]) for name, record in records.items()}
 
-    def choose(self, name: str, service: str, asked: int | None, promised: int | None) -> tuple[int, tuple[Step, ...]]:
+    def choose(
+        self, name: str, service: str, asked: int | None, promised: int | None = None
+    ) -> tuple[int, tuple[Step, ...]]:
         """The first id of a service's range, and the step that records it if it is new.
 
         `promised` is the base that an earlier layer of the same run would record.
@@ -39,7 +44,7 @@ class Ranges:
         base = self._bases.get(service, promised)
         if base is not None and asked not in (None, base):
             raise RangeError(
-                f"service {name}: id_base: service {service} has the range that begins with {base}, not {asked}:"
+                f"{self._kind} {name}: id_base: service {service} has the range that begins with {base}, not {asked}:"
                 " leave id_base out, or remove all of the service's instances first"
             )
         if base is None:
@@ -56,12 +61,12 @@ class Ranges:
         for owner, taken in own.items():
             if _idrange.overlaps(asked, [taken]):
                 raise RangeError(
-                    f"service {name}: id_base: {asked} overlaps the range of service {owner}, which begins with {taken[0]}"
+                    f"{self._kind} {name}: id_base: {asked} overlaps the range of service {owner}, which begins with {taken[0]}"
                 )
         for first, count in self._foreign:
             if _idrange.overlaps(asked, [(first, count)]):
                 raise RangeError(
-                    f"service {name}: id_base: {asked} overlaps ids of the host's users, {first} to {first + count - 1}"
+                    f"{self._kind} {name}: id_base: {asked} overlaps ids of the host's users, {first} to {first + count - 1}"
                     " (/etc/subuid, /etc/subgid, /etc/passwd, /etc/group): choose another, or leave it out"
                 )
         return asked
