@@ -50,7 +50,7 @@ class Host:
         """Start a service, with its root filesystem if it has none yet; returns its result."""
         wanted = self.options(name, **options)
         if wanted["rootfs"] == name:
-            self.rootfs(name)
+            self.rootfs(name, service=options.get("service", name))
         result: dict[str, t.Any] = self.world.apply("namespaced_service", **wanted)["service"]
         return result
 

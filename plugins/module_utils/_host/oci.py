@@ -41,10 +41,8 @@ _RUNTIME_TEXT = f"""#!/bin/sh
 # On a host that has cgroup v1 and an empty v2 tree beside it, crun refuses every container. It takes the v1 hierarchies as
 # they are once that tree is out of sight, in a mount namespace of its own.
 PATH={SEARCH_PATH}
-while read -r _ where kind _; do
-  [ "$where $kind" != "/sys/fs/cgroup/unified cgroup2" ] ||
-    exec unshare --mount --propagation slave sh -c 'umount /sys/fs/cgroup/unified && exec crun "$@"' crun "$@"
-done </proc/self/mounts
+[ ! -e /sys/fs/cgroup/unified/cgroup.procs ] ||
+  exec unshare --mount --propagation slave sh -c 'umount /sys/fs/cgroup/unified && exec crun "$@"' crun "$@"
 exec crun "$@"
 """
 
@@ -56,20 +54,23 @@ _NETWORK_TEXT = f"""#!/bin/sh
 set -eu
 PATH={SEARCH_PATH}
 bundle=$1
-pid=$(tr -d '\\n' | sed -n 's/.*"pid" *: *\\([0-9][0-9]*\\).*/\\1/p')
-[ -n "$pid" ] || {{ echo "$bundle: the runtime's state has no pid" >&2; exit 1; }}
+state=$(cat)
+pid=${{state#*\"pid\"}}
+pid=${{pid#"${{pid%%[0-9]*}}"}}
+pid=${{pid%%[!0-9]*}}
+[ -d "/proc/$pid/ns" ] || {{ echo "$bundle: the runtime's state has no pid of a process: $state" >&2; exit 1; }}
 isolated=on hairpin=off
 for family in ip ip6; do
   file=/proc/sys/net/bridge/bridge-nf-call-${{family}}tables
   # Bridges that pass their frames to iptables would drop translated flows between isolated ports.
-  [ ! -e "$file" ] || [ "$(cat "$file")" = 0 ] || {{ isolated=off hairpin=on; }}
+  [ ! -e "$file" ] || {{ read -r passed <"$file" && [ "$passed" = 0 ]; }} || {{ isolated=off hairpin=on; }}
 done
 while read -r bridge link name mac; do
   [ -d "/sys/class/net/$bridge/bridge" ] || {{
     echo "$bundle: there is no bridge $bridge: apply daemonless.isolation.bridge" >&2
     exit 1
   }}
-  mtu=$(cat "/sys/class/net/$bridge/mtu")
+  read -r mtu <"/sys/class/net/$bridge/mtu"
   # What a killed instance has left: the kernel removes it a moment later by itself.
   [ ! -e "/sys/class/net/$link" ] || ip link delete "$link" 2>/dev/null || :
   ip -batch - <<BATCH
@@ -90,34 +91,37 @@ nsenter --net="/proc/$pid/ns/net" sh -c '
 _BACKOFF_TEXT = f"""#!/bin/sh
 # {_paths.MARKER}: how long a service that keeps ending waits before it is started again. Neither runit nor systemd before
 # 254 have a delay that grows.
-#   backoff delay NAME            print the seconds to wait now
-#   backoff wait NAME             wait that long
-#   backoff begin NAME            a run begins
+#   backoff begin NAME            wait as long as it must; a run begins
 #   backoff end NAME FIRST LAST   a run has ended; the next delay is FIRST milliseconds, twice the last one, at most LAST
 # A run of ten seconds, or of the last delay if that is longer, is a good one: the delay begins again.
 set -eu
 state={DELAYS}/$2
-now() {{
+now() {{ # milliseconds since boot, without a zero in front
   read -r up _ </proc/uptime
-  echo "${{up%.*}}${{up#*.}}0" | sed 's/^0*//'
+  up=${{up%.*}}${{up#*.}}0
+  up=${{up#"${{up%%[!0]*}}"}}
 }}
 delay=0 began=0
-[ ! -r "$state" ] || read -r delay began <"$state"
-seconds() {{ printf '%d.%03d\\n' $((delay / 1000)) $((delay % 1000)); }}
+for folder in {DELAYS} {PID_FOLDER}; do [ -d $folder ] || mkdir -p $folder; done
+[ ! -e "$state" ] || read -r delay began <"$state"
 case $1 in
-delay) seconds ;;
-wait) [ "$delay" = 0 ] || exec sleep "$(seconds)" ;;
 begin)
-  mkdir -p {DELAYS}
-  echo "$delay $(now)" >"$state"
+  if [ "$delay" != 0 ]; then
+    trap 'kill "$sleeper" 2>/dev/null; exit 1' TERM
+    sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))" &
+    sleeper=$!
+    wait "$sleeper"
+  fi
+  now
+  echo "$delay $up" >"$state"
   ;;
 end)
   good=10000
   [ "$delay" -le $good ] || good=$delay
-  ran=$(($(now) - began))
+  now
+  ran=$((up - began))
   if [ "$began" = 0 ] || [ "$delay" = 0 ] || [ "$ran" -ge "$good" ]; then next=$3; else next=$((delay * 2)); fi
   [ "$next" -le "$4" ] || next=$4
-  mkdir -p {DELAYS}
   echo "$next $began" >"$state"
   ;;
 esac

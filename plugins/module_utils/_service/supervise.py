@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from .. import _paths
 from .._host import oci, runit, systemd
+from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
 from .spec import ServiceSpec
@@ -43,26 +44,31 @@ def unit_name(name: str) -> str:
     return f"{UNIT_PREFIX}{systemd.escape(name)}.service"
 
 
-def _run(start: Start) -> str:
+def _stale(start: Start) -> str:
+    """Shell: forget a container that a killed runtime, or a host that lost its power, has left."""
     name = start.spec.name
-    backoff = helper_path(oci.BACKOFF_HELPER)
-    mount = f"{helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n" if start.rootfs_name else ""
+    folder = f"/run/{'crun' if start.crun else 'runc'}/{name}"
+    return f"[ ! -e {folder} ] || {start.runtime} delete --force {name}"
+
+
+def _run(start: Start) -> str:
+    """What runsv executes; while it waits, it is the helper that a signal reaches."""
+    name = start.spec.name
+    mount = ""
+    if start.rootfs_name:
+        target = f"{_paths.INSTANCES}/{start.rootfs_name}/rootfs"
+        mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
     return f"""#!/bin/sh
 # {_paths.MARKER}
 exec 2>&1 </dev/null
-delay=$({backoff} delay {name})
-if [ "$delay" != 0.000 ]; then
-  trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
-  sleep "$delay" &
-  sleeper=$!
-  wait "$sleeper"
-  trap - TERM
-fi
-{backoff} begin {name}
-{BOOT_HELPER} || exit 1
-{mount}mkdir -p {oci.PID_FOLDER}
-{start.runtime} delete --force {name} 2>/dev/null
+trap 'kill -TERM "$waiting"; wait "$waiting"; exit 0' TERM
+{helper_path(oci.BACKOFF_HELPER)} begin {name} &
+waiting=$!
+wait "$waiting" || exit 0
+trap - TERM
+[ -e {DONE} ] || {BOOT_HELPER} || exit 1
+{mount}{_stale(start)}
 cd {start.directory} || exit 1
 exec {start.runtime}{manager} run --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
 """
@@ -81,7 +87,7 @@ def _finish(start: Start) -> str:
     return f"""#!/bin/sh
 # {_paths.MARKER}
 exec 2>/dev/null
-{start.runtime} delete --force {name}
+{_stale(start)}
 rm -f {oci.pid_file(name)}
 for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ ! -d "$tree/{parent}" ] || rmdir "$tree/{start.cgroup}"
@@ -147,10 +153,7 @@ StartLimitIntervalSec=0
 Type=forking
 PIDFile={oci.pid_file(name)}
 Slice={slice_unit.replace("%", "%%")}
-ExecStartPre={backoff} wait {name}
 ExecStartPre={backoff} begin {name}
-ExecStartPre=-{start.runtime} delete --force {name}
-ExecStartPre=mkdir -p {oci.PID_FOLDER}
 ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
 ExecStopPost=-{start.runtime} delete --force {name}
 ExecStopPost=-{backoff} end {name} {first} {last}
