@@ -100,7 +100,9 @@ REFUSED: list[tuple[dict[str, t.Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), REFUSED, ids=[f"{next(iter(given))}-{number}" for number, (given, _) in enumerate(REFUSED)]
+    ("given", "message"),
+    REFUSED,
+    ids=[f"{next(iter(given))}-{number}" for number, (given, _message) in enumerate(REFUSED)],
 )
 def test_what_can_not_be_meant_is_refused_by_name(given: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidOption) as refusal:

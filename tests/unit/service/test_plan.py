@@ -171,7 +171,7 @@ def test_changes_that_restart(given: dict[str, t.Any]) -> None:
     assert changed.changes
     assert {change.effect for change in changed.changes} == {"restart"}
     assert kinds(changed.steps) == ["SaveRecord", "Start"]
-    assert t.cast("Start", changed.steps[1]).again
+    assert t.cast(Start, changed.steps[1]).again
     kept = one(spec(**given, state="present"), settled(spec()))
     assert kinds(kept.steps) == ["SaveRecord", "Start"], "present keeps a running one up to date"
 
@@ -246,7 +246,7 @@ def test_replacing() -> None:
     planned = one(new, world)
     assert "replaces web-1" in {change.key for change in planned.changes}
     assert kinds(planned.steps) == ["SaveRecord", "Start"], "it is not started at boot before it is well"
-    start, gate = t.cast("Start", planned.steps[1]), t.cast("AwaitHealth", planned.finish[0])
+    start, gate = t.cast(Start, planned.steps[1]), t.cast(AwaitHealth, planned.finish[0])
     assert start.old is not None
     assert start.old.name == "web-1"
     assert gate.old == start.old
@@ -292,7 +292,7 @@ def test_what_the_host_lacks_is_a_warning_and_then_a_refusal() -> None:
     assert len(lacking.warnings) == 3
     for step in lacking.prepare[:3]:
         with pytest.raises(IsolationError, match="isolation_host"):
-            t.cast("Refuse", step).run()
+            t.cast(Refuse, step).run()
 
 
 REFUSED: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
