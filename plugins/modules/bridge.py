@@ -16,10 +16,17 @@ description:
     It is never torn down while services are attached.
   - Keeps one nftables table, C(inet isolation_bridge), for all bridges. It closes the way to services from outside before connection
     tracking, keeps bridges apart, keeps services off the host's own ports and the cloud's metadata address, refuses forged source addresses, and
-    masquerades what leaves. The table is replaced as a whole, in one transaction, and only if nftables lists something else than what is asked for.
+    masquerades what leaves. A second one, C(bridge isolation_bridge), keeps services apart at layer 2 and lets each send from its own
+    MAC and IP addresses only: no forged ARP, no router or foreign neighbor advertisements. Both are replaced as a whole, in one
+    transaction, and only if nftables lists something else than what is asked for.
+  - Adds routing rules (priorities 101 to 104) that drop what is for services and was not let through by the table, so that nothing opens
+    while the ruleset is flushed.
   - Switches forwarding on where it is off, remembers the values from before, and gives them back with the last bridge.
   - Writes C(/etc/isolation/bridge.nft), C(/etc/isolation/bridge.d/) and C(/etc/isolation/boot.d/10-bridge.sh), which bring everything back at boot,
     by the unit C(isolation-network.service) under systemd, else by C(/usr/local/libexec/isolation/boot).
+  - Includes C(/etc/isolation/nft.d/*.nft), which belong to the administrator. They fill the chains C(admin-prerouting) (before connection
+    tracking), C(admin-input) and C(admin-forward) of the table C(inet isolation_bridge), whose rules come before ours. A file that nft refuses
+    fails the task before anything is changed.
 notes:
   - All changes are live. Services that are attached keep their interfaces, their connections and their addresses.
   - The first address of each family is the gateway of the services.
@@ -76,6 +83,10 @@ options:
     description: How long the bridge remembers where a MAC address is.
     type: str
     default: 5m
+  vlan_filtering:
+    description: Whether the bridge tells VLANs apart (IEEE 802.1Q), to be configured with C(bridge vlan). Live.
+    type: bool
+    default: false
   trusted_interfaces:
     description: Links of the host, such as a VPN, from which services can be reached directly at every port.
     type: list
@@ -85,10 +96,60 @@ options:
     description:
       - Other bridges of this collection whose services and this bridge's services may reach each other at every port.
       - It is enough if one of the two names the other.
-      - Published ports can be reached from every bridge.
+      - Published ports can be reached from every bridge. Service addresses can't, as they lead to every port.
     type: list
     elements: str
     default: []
+  masquerade_source:
+    description:
+      - Fixed addresses, at most one of each family, which packets of services have outside. Live.
+      - By default that of the link by which they leave.
+    type: list
+    elements: str
+    default: []
+  siblings:
+    description:
+      - Whether services of this bridge reach each other, at their own and at their service addresses. Live.
+      - With V(deny), what is published can still be reached at the host's addresses, and O(sibling_pairs) names exceptions.
+      - They never reach each other at layer 2, unless O(l2=true); what they send each other goes through the host.
+    type: str
+    choices: [allow, deny]
+    default: allow
+  sibling_pairs:
+    description: Which services may open connections to which others, with O(siblings=deny). Live; flows that are open go on.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      from:
+        description: An address or a range of addresses of the bridge's subnets.
+        type: str
+        required: true
+      to:
+        description: The same, of whom can be reached.
+        type: str
+        required: true
+  l2:
+    description:
+      - Whether services of this bridge are in one broadcast domain, for protocols that need it. What each may send as source stays checked.
+      - Live for the bridge. A service has its siblings on the link from its next start on.
+    type: bool
+    default: false
+  forward_between_others:
+    description:
+      - If forwarding is switched on for bridges, what to do with packets between links that the host had then. Live.
+      - With V(drop) the host does not become a router between its networks. Links that come later, such as those of a VPN, are not concerned.
+      - V(accept) on one bridge holds for the host.
+      - With the last bridge forwarding is switched off again, unless bridges or tunnels of others have come; a warning names them.
+    type: str
+    choices: [drop, accept]
+    default: drop
+  mark_bit:
+    description:
+      - The bit of packets' marks, V(0) to V(31), that routing rules look at. It is set by or, and others' bits stay. Live.
+      - Give another one if V(12) has a meaning on this host already.
+    type: int
+    default: 12
   service_to_host:
     description:
       - What services may reach on the host itself, at any of its addresses, such as V(udp/53), V(tcp/8000-8010), V(icmp) or V(icmpv6).
@@ -136,6 +197,14 @@ EXAMPLES = r"""
     service_to_host: [udp/53, tcp/53]
     allow_bridges: [iso0]
 
+- name: A bridge whose services do not see each other, but for one way
+  daemonless.isolation.bridge:
+    name: iso2
+    addresses: [10.90.0.1/24]
+    siblings: deny
+    sibling_pairs:
+      - {from: 10.90.0.17, to: 10.90.0.18}
+
 - name: Several in one task
   daemonless.isolation.bridge:
     mtu: 1400
@@ -164,6 +233,7 @@ bridge:
     mtu: 1500
     mode: nat
     ipv6_mode: nat
+    l2: false
     ports: [isof19b87410222]
   contains:
     name:
@@ -185,6 +255,9 @@ bridge:
     ipv6_mode:
       description: The same for IPv6.
       type: str
+    l2:
+      description: Whether services are in one broadcast domain.
+      type: bool
     ports:
       description: All links that are attached to it, those of services included.
       type: list

@@ -13,6 +13,8 @@ import typing as t
 
 from world import World
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import ports
+
 CLOSED = "closed"
 
 SERVER = r"""
@@ -84,7 +86,7 @@ Target = t.Tuple[str, str, int]
 
 
 class Service:
-    """A network namespace on a bridge: /32 and /128 addresses with an on-link gateway."""
+    """A network namespace on a bridge: /32 and /128 addresses with an on-link gateway, and guarded as a service's link is."""
 
     def __init__(
         self, world: World, name: str, bridge: str, addresses: t.Sequence[str], gateways: t.Sequence[str]
@@ -100,6 +102,19 @@ class Service:
             lines.append(f"ip -n {name} route add {gateway} dev eth0")
             lines.append(f"ip -n {name} route add default via {gateway} dev eth0")
         world.sh("; ".join(lines))
+        self.mac = world.sh("cat /sys/class/net/eth0/address", ns=name).strip()
+        six = next((address for address in addresses if ":" in address), None)
+        four = next((address for address in addresses if ":" not in address), None)
+        self._guard(world, bridge, four, six)
+
+    def _guard(self, world: World, bridge: str, four: str | None, six: str | None) -> None:
+        """As namespaced_service does it: a file in the instance's bundle, loaded at once."""
+        folder = f"/var/lib/isolation/instances/{self.name}"
+        text = ports.guard_file([ports.link_guard(self.port, bridge, self.mac, four, six)])
+        world.run(
+            ["sh", "-ec", f"mkdir -p {folder}; cat >{folder}/{ports.GUARD_FILE}; nft -f {folder}/{ports.GUARD_FILE}"],
+            stdin=text,
+        )
 
 
 def serve(world: World, ns: str, *ports: str) -> subprocess.Popen[str]:

@@ -22,12 +22,13 @@ _ALONG = {4: ("net/ipv4/conf/all/accept_redirects",), 6: ()}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is to be done: lines, steps in order, files by path, files that are of no more use."""
+    """What is to be done: lines, steps in order, files by path, files that are of no more use, and what to tell."""
 
     changes: tuple[Change, ...] = ()
     steps: tuple[Step, ...] = ()
     files: t.Mapping[str, str] = field(default_factory=dict)
     obsolete: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def _family(version: int) -> str:
@@ -58,19 +59,37 @@ def _wanted(needed: t.Iterable[int], memory: t.Mapping[str, str]) -> dict[str, s
     return wanted
 
 
+_ROUTED_KINDS = frozenset({"bridge", "wireguard", "tun", "vxlan", "geneve", "gre", "ipip", "sit", "vti", "xfrm"})
+"""Kinds of links whose makers (Docker, libvirt, VPNs) count on a host that forwards."""
+
+
+def _newcomers(world: World, version: int) -> tuple[str, ...]:
+    """Links that came after forwarding was switched on for bridges, and are likely to need it."""
+    known = {*world.apart.get(version, ()), *world.records}
+    return tuple(sorted(name for name, link in world.links.items() if link.kind in _ROUTED_KINDS and name not in known))
+
+
 def settings(world: World, bridges: t.Mapping[str, BridgeSpec]) -> Settings:
     """What the host's settings need, with these bridges."""
     needed = [version for version in (4, 6) if any(bridge.subnets(version) for bridge in bridges.values())]
     memory = dict(world.memory)
     back: dict[str, str] = {}
+    warnings = []
     for version in (4, 6):
         mine = {key: value for key, value in memory.items() if key.startswith(_family(version))}
         if version in needed:
             if world.sysctls.get(FORWARDING[version]) == "0" and not mine:
                 memory.update(_remember(world, version))
         else:
-            back.update(mine)
+            newcomers = _newcomers(world, version) if mine and version in world.apart else ()
+            if newcomers:
+                warnings.append(
+                    f"{FORWARDING[version].replace('/', '.')} stays 1, though it was 0 before the first bridge: {', '.join(newcomers)}"
+                    " came after it and may need forwarding: set it to 0 if nothing does"
+                )
+            back.update({} if newcomers else mine)
             memory = {key: value for key, value in memory.items() if key not in mine}
+    kept = {version: names for version, names in world.others.items() if FORWARDING[version] in memory}
     wanted = _wanted(needed, memory)
     steps: list[Step] = []
     changes = []
@@ -84,11 +103,11 @@ def settings(world: World, bridges: t.Mapping[str, BridgeSpec]) -> Settings:
     # The remembered values are written before anything is switched on, and forgotten after it was given back.
     files = {HOST_SYSCTLS: render.sysctl_file(wanted)}
     if memory:
-        text = memory_text(memory)
+        text = memory_text(memory, kept)
         files[HOST_MEMORY] = text
         if not back or not world.memory:
-            return Settings(tuple(changes), tuple(steps), files)
+            return Settings(tuple(changes), tuple(steps), files, (), tuple(warnings))
         files.pop(HOST_MEMORY)
-        return Settings(tuple(changes), (*steps, WriteFile(HOST_MEMORY, text)), files)
+        return Settings(tuple(changes), (*steps, WriteFile(HOST_MEMORY, text)), files, (), tuple(warnings))
     obsolete = (HOST_MEMORY,) if bridges else (HOST_MEMORY, HOST_SYSCTLS)
-    return Settings(tuple(changes), tuple(steps), files, obsolete)
+    return Settings(tuple(changes), tuple(steps), files, obsolete, tuple(warnings))

@@ -14,14 +14,15 @@ from .. import _paths
 from .._errors import InvalidOption, IsolationError
 from .._host.boot import EnsureBoot, TidyBoot
 from .._host.files import RemoveFile, WriteFile
+from .._host.iproute import Batch
 from .._host.netlink import ChangeAddress, DeleteLink, MakeBridge, SetBridge, SetLink, SetPort
 from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._host.sysctl import WriteSysctl
 from .._plan import Change, Plan, Step, TaskPlan, compare
-from . import hostwide, render
+from . import hostwide, ports, render, routing
 from .apply import RequireTools
-from .spec import BridgeSpec
+from .spec import BridgeSpec, from_record
 from .state import FOLDER, LAYER, SCRIPT, TABLE_FILE, Link, World, bridge_mac, describe, desired_bridges, own_sysctls
 
 DEFAULT_MTU = 1500
@@ -100,6 +101,11 @@ def _check_ports(spec: BridgeSpec, world: World, bridges: t.Mapping[str, BridgeS
                 f"bridge {spec.name}: ports: {port} belongs to {link.master} already:"
                 f" release it first (ip link set {port} nomaster)"
             )
+    held = {link.name for link in world.links.values() if link.master == spec.name}
+    if len(held.union(spec.ports)) > ports.MAX_PORTS:
+        raise BridgeError(
+            f"bridge {spec.name}: ports: it has {len(held)} already, and the kernel gives a bridge {ports.MAX_PORTS}: use another bridge"
+        )
     for other in spec.allow_bridges:
         if other not in bridges:
             raise InvalidOption(
@@ -131,6 +137,27 @@ def _mtu(spec: BridgeSpec, world: World) -> int:
     return max(uplink.mtu, 1280) if spec.subnets(6) else uplink.mtu
 
 
+def _flags(isolated: bool, hairpin: bool) -> str:
+    """The flags of a port, in the words of `ip link set type bridge_slave`.
+
+    Isolated ports send each other nothing (bridge(8)). Where bridged packets are translated (br_netfilter), they could not be
+    sent on to a sibling then, so that the table of the family bridge keeps them apart instead.
+    """
+    return f"isolated {'on' if isolated else 'off'} hairpin {'on' if hairpin else 'off'}"
+
+
+def _service_ports(spec: BridgeSpec, world: World) -> list[Link]:
+    found = (world.links.get(name) for name in world.attached.get(spec.name, ()))
+    return [link for link in found if link is not None and link.master == spec.name]
+
+
+def _port_flags(spec: BridgeSpec, world: World) -> str:
+    """The flags of services' ports as they are: of the first that differs from what is wanted, else what is wanted."""
+    wanted = _flags(not spec.l2 and not world.bridge_nf, world.bridge_nf)
+    found = (_flags(link.isolated, link.hairpin) for link in _service_ports(spec, world))
+    return next((flags for flags in found if flags != wanted), wanted)
+
+
 def _configured(spec: BridgeSpec, world: World) -> dict[str, t.Any]:
     """The properties of the link that a spec asks for."""
     return {
@@ -140,9 +167,11 @@ def _configured(spec: BridgeSpec, world: World) -> dict[str, t.Any]:
         "stp": spec.stp,
         "forward_delay": f"{spec.forward_delay / 100:g}s",
         "ageing_time": f"{spec.ageing_time / 100:g}s",
+        "vlan_filtering": spec.vlan_filtering,
         "group": str(render.GROUP),
         "up": True,
         "ports": list(spec.ports),
+        "service ports": _flags(not spec.l2 and not world.bridge_nf, world.bridge_nf),
     }
 
 
@@ -157,8 +186,10 @@ def _found(spec: BridgeSpec, link: Link, world: World) -> dict[str, t.Any]:
         "stp": bool(link.stp),
         "forward_delay": f"{link.forward_delay / 100:g}s",
         "ageing_time": f"{link.ageing_time / 100:g}s",
+        "vlan_filtering": bool(link.vlan_filtering),
         "group": link.group,
         "up": link.up,
+        "service ports": _port_flags(spec, world),
         "ports": sorted(port for port in named if port in world.links and world.links[port].master == spec.name),
     }
 
@@ -176,6 +207,7 @@ def _link_steps(spec: BridgeSpec, before: t.Mapping[str, t.Any], after: t.Mappin
         "stp": ("br_stp_state", int(spec.stp)),
         "forward_delay": ("br_forward_delay", spec.forward_delay),
         "ageing_time": ("br_ageing_time", spec.ageing_time),
+        "vlan_filtering": ("br_vlan_filtering", int(spec.vlan_filtering)),
     }
     numbers = {attribute: value for key, (attribute, value) in own.items() if key in changed}
     if numbers:
@@ -191,9 +223,25 @@ def _link_steps(spec: BridgeSpec, before: t.Mapping[str, t.Any], after: t.Mappin
     return steps
 
 
+_POLICY = (
+    "mode",
+    "ipv6_mode",
+    "masquerade_source",
+    "trusted_interfaces",
+    "allow_bridges",
+    "siblings",
+    "sibling_pairs",
+    "l2",
+    "service_to_host",
+    "forward_between_others",
+    "mark_bit",
+)
+"""Options that rules enforce. Those that have their default are no line of a new bridge's diff."""
+
+
 def _policy(spec: BridgeSpec) -> dict[str, t.Any]:
     kept = spec.record()
-    return {key: kept[key] for key in ("mode", "ipv6_mode", "trusted_interfaces", "allow_bridges", "service_to_host")}
+    return {key: kept[key] for key in _POLICY}
 
 
 def _files(spec: BridgeSpec, world: World) -> dict[str, str]:
@@ -211,12 +259,17 @@ def _present(spec: BridgeSpec, world: World, project: str) -> _Draft:
     draft.fresh = link is None
     if link is None:
         draft.changes.append(Change("state", "absent", "present"))
-        draft.changes += [
-            change for change in compare({}, {**after, **_policy(spec)}) if change.after not in ([], None)
-        ]
+        plain = _policy(BridgeSpec(spec.name))
+        shown = {key: value for key, value in _policy(spec).items() if key.endswith("mode") or value != plain[key]}
+        new = {
+            key: value
+            for key, value in after.items()
+            if key not in ("service ports", "vlan_filtering") or value is True
+        }
+        draft.changes += [change for change in compare({}, {**new, **shown}) if change.after not in ([], None)]
         draft.steps.append(MakeBridge(spec.name, after["mac"]))
         draft.steps += [WriteSysctl(key, value) for key, value in own_sysctls(spec, world.six).items()]
-        draft.steps += _link_steps(spec, {"mac": after["mac"]}, after)
+        draft.steps += _link_steps(spec, {"mac": after["mac"], "vlan_filtering": False}, after)
         draft.result = {
             **describe(spec.name, spec, None, world.links),
             "mac": after["mac"],
@@ -231,7 +284,13 @@ def _present(spec: BridgeSpec, world: World, project: str) -> _Draft:
                 draft.changes.append(Change(key.replace("/", "."), world.sysctls.get(key), value))
                 draft.steps.append(WriteSysctl(key, value))
         draft.steps += _link_steps(spec, before, after)
-        kept = {key: known.spec.get(key) for key in _policy(spec)} if known else {}
+        if before["service ports"] != after["service ports"]:
+            lines = (
+                f"link set dev {port.name} type bridge_slave {after['service ports']}"
+                for port in _service_ports(spec, world)
+            )
+            draft.steps.append(Batch(tuple(lines)))
+        kept = _policy(from_record(spec.name, known.spec)) if known else {}
         draft.changes += compare(kept, _policy(spec))
         draft.result = describe(spec.name, spec, link, world.links)
         if draft.changes:
@@ -312,7 +371,7 @@ def _shared(
     world: World, bridges: t.Mapping[str, BridgeSpec], settings: hostwide.Settings
 ) -> tuple[list[Change], list[Step]]:
     """What is done once for all bridges: boot files, the table in one transaction, settings of the host."""
-    text = render.table_text(bridges.values())
+    text = render.table_text(bridges.values(), world.others)
     macs = [(bridge, bridge_mac(bridge, world.machine)) for bridge in bridges.values()]
     files = {TABLE_FILE: text, SCRIPT: render.boot_script(macs, FOLDER, TABLE_FILE), **settings.files}
     steps: list[Step] = []
@@ -323,11 +382,34 @@ def _shared(
         missing = [*stale, *world.boot_gaps]
         if missing:
             changes.append(Change("boot files", "other", ", ".join(sorted(missing))))
+    elif world.files.get(TABLE_FILE) is not None:
+        # Before the tables: what restores them goes by this file.
+        steps.append(RemoveFile(TABLE_FILE, _paths.ETC))
     if world.actual != world.wanted or (bridges and world.actual is None):
         steps.append(ApplyRuleset(text, f"table {render.TABLE}"))
-    steps += settings.steps
-    gone = [path for path in (TABLE_FILE, SCRIPT, *settings.obsolete) if not bridges or path in settings.obsolete]
+    lines, routed = _routing(world, bridges)
+    changes += lines
+    steps += [*routed, *settings.steps]
+    gone = [path for path in (SCRIPT, *settings.obsolete) if not bridges or path in settings.obsolete]
     steps += [RemoveFile(path, _paths.ETC) for path in gone if world.files.get(path) is not None]
+    return changes, steps
+
+
+def _routing(world: World, bridges: t.Mapping[str, BridgeSpec]) -> tuple[list[Change], list[Step]]:
+    """The routing rules that differ. Ours are those for subnets that a record of ours, or this task, has."""
+    wanted = routing.desired(bridges.values(), world.six)
+    known = [*bridges.values(), *(from_record(name, record.spec) for name, record in world.records.items())]
+    subnets = {str(subnet) for bridge in known for version in (4, 6) for subnet in bridge.subnets(version)}
+    stale = [rule for rule in world.rules if rule.to in subnets and rule not in wanted]
+    missing = [rule for rule in wanted if rule not in world.rules]
+    changes = [Change("routing rule", str(rule), None) for rule in stale]
+    changes += [Change("routing rule", None, str(rule)) for rule in missing]
+    steps: list[Step] = []
+    for verb, rules in (("add", missing), ("del", stale)):
+        for version in (4, 6):
+            lines = tuple(rule.command(verb) for rule in rules if rule.version == version)
+            if lines:
+                steps.append(Batch(lines, version))
     return changes, steps
 
 
@@ -357,7 +439,7 @@ def plan_task(specs: t.Sequence[BridgeSpec], world: World, project: str) -> Task
             steps=tuple(draft.steps),
             finish=(finish,) if index == last else (),
             result=draft.result,
-            warnings=world.warnings if index == 0 else (),
+            warnings=(*world.warnings, *settings.warnings) if index == 0 else (),
         )
         for index, draft in enumerate(drafts)
     )

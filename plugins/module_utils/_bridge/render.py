@@ -5,17 +5,28 @@
 """The nftables table and the boot files of all bridges, as text. Pure.
 
 Each bridge has chains of its own (`guard-NAME` and so on), so that a rule that differs can be attributed. Priorities are
-numbers, since older nft does not know their names in every hook.
+numbers, since older nft does not know their names in every hook. The chains `admin-*` are empty: files of the
+administrator fill them, and they come first.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 import typing as t
 
 from .. import _paths
+from . import ports, routing
 from .spec import BridgeSpec
 
 TABLE = "inet isolation_bridge"
+TABLES = (TABLE, ports.TABLE)
+ADMIN_FILES = _paths.ETC + "/nft.d/*.nft"
+"""The administrator's: read with the tables, in one transaction, and never touched."""
+
+GUARD_FILES = _paths.INSTANCES + "/*/" + ports.GUARD_FILE
+"""What each instance's links may send, as its bundle has it."""
+
 GROUP = 0x69736F
 """The link group of our bridges (`iso` in ASCII): what is static in other tables can name them all by it."""
 
@@ -91,18 +102,76 @@ def _allowed(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
     return [other.name for other in others if other.name in bridge.allow_bridges or bridge.name in other.allow_bridges]
 
 
+def _marked(bridge: BridgeSpec) -> str:
+    return f"meta mark & {bridge.mark:#010x} != 0"
+
+
+def _mark(bits: int) -> str:
+    return f"meta mark set meta mark | {bits:#010x}"
+
+
+def _siblings(bridge: BridgeSpec) -> list[str]:
+    """What services of one bridge may send each other, through the host.
+
+    What is published is for everybody. A service address is not published: the packet was not for an address of the host.
+    """
+    own = f'oifname "{bridge.name}"'
+    if bridge.siblings == "allow":
+        return [f"{own} accept"]
+    pairs = [
+        f"{own} {_PROTO[version]} saddr {one} {_PROTO[version]} daddr {other} accept"
+        for version in (4, 6)
+        for one, other in bridge.pairs(version)
+    ]
+    return [
+        f"{own} ct state established,related accept",
+        f"{own} ct status dnat {_marked(bridge)} accept",
+        *pairs,
+        f"{own} drop",
+    ]
+
+
+def _admit(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
+    """What is led to a bridge's subnets by the routing rules, by its mark; these chains come after destination translation.
+
+    Without the mark the rules drop it: so nothing gets through while the tables are gone. Where bridged packets pass
+    these chains (br_netfilter), the mark is also what lets a translated one go from port to port.
+    """
+    sources = [*bridge.trusted_interfaces, *_allowed(bridge, others)]
+    rules = [f"ct state established,related {_mark(bridge.mark)}"]
+    if sources:
+        rules.append(f"iifname {quote_set(sources)} {_mark(bridge.mark)}")
+    own = f'iifname "{bridge.name}"'
+    if bridge.siblings == "allow":
+        return [*rules, f"{own} ct status dnat {_mark(bridge.mark)}"]
+    return rules + [
+        f"{own} {_PROTO[version]} saddr {one} {_PROTO[version]} daddr {other} ct status dnat {_mark(bridge.mark)}"
+        for version in (4, 6)
+        for one, other in bridge.pairs(version)
+    ]
+
+
+def _between(others: t.Mapping[int, t.Sequence[str]]) -> list[str]:
+    """What was there before forwarding was switched on for bridges is not joined by it (RFC 1812, 2.2.8.1)."""
+    return [
+        f"meta nfproto ipv{version} iifname {quote_set(names)} oifname {quote_set(names)} drop"
+        for version, names in sorted(others.items())
+        if names
+    ]
+
+
 def _out(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
     """Where what comes from a bridge may go."""
     rules = [
         "ip daddr 169.254.0.0/16 drop",
         f"ip6 daddr {_set(METADATA6)} drop",
-        f'oifname "{bridge.name}" accept',
+        *_siblings(bridge),
         "ct state established,related accept",
         "ct state invalid drop",
     ]
     if others:
         names = [other.name for other in others]
-        rules.append(f"oifname {quote_set(names)} ct status dnat accept")
+        rules.append(f"oifname {quote_set(names)} ct status dnat {_marked(bridge)} accept")
         allowed = _allowed(bridge, others)
         if allowed:
             rules.append(f"oifname {quote_set(allowed)} accept")
@@ -122,13 +191,14 @@ def _in(bridge: BridgeSpec) -> list[str]:
 def _nat(bridge: BridgeSpec, names: t.Sequence[str]) -> list[str]:
     """The host's address for what leaves for elsewhere; services of our bridges are seen with their own."""
     return [
-        f"{_PROTO[version]} saddr {_set(bridge.subnets(version))} oifname != {quote_set(['lo', *names])} masquerade"
+        f"{_PROTO[version]} saddr {_set(bridge.subnets(version))} oifname != {quote_set(['lo', *names])}"
+        + (f" snat {_PROTO[version]} to {bridge.source(version)}" if bridge.source(version) else " masquerade")
         for version in (4, 6)
         if bridge.mode_of(version) == "nat" and bridge.subnets(version)
     ]
 
 
-def _chains(bridges: t.Sequence[BridgeSpec]) -> Chains:
+def _chains(bridges: t.Sequence[BridgeSpec], apart: t.Mapping[int, t.Sequence[str]]) -> Chains:
     names = [bridge.name for bridge in bridges]
     ours = quote_set(names)
 
@@ -144,25 +214,46 @@ def _chains(bridges: t.Sequence[BridgeSpec]) -> Chains:
         chains[f"out-{bridge.name}"] = _out(bridge, others)
         chains[f"in-{bridge.name}"] = _in(bridge)
         chains[f"nat-{bridge.name}"] = _nat(bridge, names)
+        chains[f"admit-{bridge.name}"] = _admit(bridge, others)
+    for hook in ("prerouting", "input", "forward"):
+        chains[f"admin-{hook}"] = []
     chains["prerouting"] = base(
         "filter",
         "prerouting",
         -300,
         [
+            "jump admin-prerouting",
             *(f'iifname "{name}" jump spoof-{name}' for name in names),
             f"iifname {quote_set(['lo', *names])} accept",
             *(f"jump guard-{name}" for name in names),
         ],
     )
-    chains["input"] = base("filter", "input", 0, [f'iifname "{name}" jump input-{name}' for name in names])
+    bits = functools.reduce(operator.or_, (bridge.mark for bridge in bridges))
+    # Before translation: what is for an address of the host itself, and so can only get to a service by being published.
+    chains["addressed"] = base("filter", "prerouting", -120, [f"ct state new fib daddr type local {_mark(bits)}"])
+    chains["admitted"] = base(
+        "filter",
+        "prerouting",
+        -90,
+        [
+            f"{_PROTO[version]} daddr {_set(bridge.subnets(version))} jump admit-{bridge.name}"
+            for bridge in bridges
+            for version in (4, 6)
+            if bridge.subnets(version)
+        ],
+    )
+    inputs = ["jump admin-input", *(f'iifname "{name}" jump input-{name}' for name in names)]
+    chains["input"] = base("filter", "input", 0, inputs)
     chains["forward"] = base(
         "filter",
         "forward",
         0,
         [
+            "jump admin-forward",
             *(f'iifname "{name}" jump out-{name}' for name in names),
             f"iifname {ours} accept",
             *(f'oifname "{name}" jump in-{name}' for name in names),
+            *_between(apart),
         ],
     )
     # Siblings are sent through the host on purpose: the kernel must not point out the shorter way to them (RFC 1812, 5.2.7.2).
@@ -176,26 +267,41 @@ def _chains(bridges: t.Sequence[BridgeSpec]) -> Chains:
     return chains
 
 
-def table_text(bridges: t.Iterable[BridgeSpec]) -> str:
-    """A script for `nft -f` that replaces the table as a whole; with no bridges, that removes it."""
+def _table(name: str, body: t.Iterable[str], chains: Chains) -> list[str]:
+    lines = [f"table {name} {{", *body]
+    for chain, rules in chains.items():
+        lines += [f"\tchain {chain} {{", *(f"\t\t{rule}" for rule in rules), "\t}"]
+    return [*lines, "}"]
+
+
+def table_text(bridges: t.Iterable[BridgeSpec], others: t.Mapping[int, t.Sequence[str]] | None = None) -> str:
+    """A script for `nft -f` that replaces both tables as a whole; with no bridges, that removes them.
+
+    `others` are links by family that must not be joined by forwarding.
+    """
     bridges = sorted(bridges, key=lambda bridge: bridge.name)
-    lines = [f"# {_paths.MARKER}", f"table {TABLE}", f"delete table {TABLE}"]
+    lines = [f"# {_paths.MARKER}"]
+    for table in TABLES:
+        lines += [f"table {table}", f"delete table {table}"]
     if bridges:
-        lines.append(f"table {TABLE} {{")
-        for chain, rules in _chains(bridges).items():
-            lines += [f"\tchain {chain} {{", *(f"\t\t{rule}" for rule in rules), "\t}"]
-        lines.append("}")
+        apart = {} if any(bridge.forward_between_others == "accept" for bridge in bridges) else dict(others or {})
+        lines += _table(TABLE, (), _chains(bridges, apart))
+        lines += _table(ports.TABLE, ports.MAPS, ports.chains(bridges))
+        lines += [f'include "{GUARD_FILES}"', f'include "{ADMIN_FILES}"']
     return "\n".join(lines) + "\n"
 
 
 def parse_listing(text: str) -> Chains:
-    """The chains of a table as nft lists it, each with its lines."""
+    """The chains and maps of tables as nft lists them, each with its lines; those of the family bridge are named with it."""
     chains: Chains = {}
     current: list[str] = []
+    family = ""
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 3 and words[0] == "chain" and words[2] == "{":
-            current = chains.setdefault(words[1], [])
+        if len(words) == 4 and words[0] == "table":
+            family = "bridge " if words[1] == "bridge" else ""
+        elif len(words) == 3 and words[0] in ("chain", "map") and words[2] == "{":
+            current = chains.setdefault(family + words[1], [])
         elif words and words[0] not in ("table", "}"):
             current.append(line.strip())
     return chains
@@ -210,7 +316,7 @@ def ip_batch(bridge: BridgeSpec, mac: str, mtu: int) -> str:
         f"link set dev {link} mtu {mtu}",
         f"link set dev {link} group {GROUP}",
         f"link set dev {link} type bridge stp_state {int(bridge.stp)} forward_delay {bridge.forward_delay}"
-        f" ageing_time {bridge.ageing_time}",
+        f" ageing_time {bridge.ageing_time}{' vlan_filtering 1' if bridge.vlan_filtering else ''}",
     ]
     lines += [
         f"address replace {address} dev {link}" + (" nodad" if ":" in address else "") for address in bridge.addresses
@@ -241,10 +347,17 @@ def boot_script(bridges: t.Iterable[tuple[BridgeSpec, str]], folder: str, table_
         '    if [ -e "/proc/sys/$key" ]; then echo "$value" >"/proc/sys/$key"; fi',
         '  done <"$1"',
         "}",
+        "routing() {",
+        '  told=$(ip "$@" 2>&1) || case $told in *"File exists"*) ;; *) echo "$told" >&2; return 1 ;; esac',
+        "}",
         f"nft -f {table_file}",
         f"settings {folder}/_host.sysctl",
     ]
-    for bridge, mac in sorted(bridges, key=lambda pair: pair[0].name):
+    bridges = sorted(bridges, key=lambda pair: pair[0].name)
+    rules = routing.desired((bridge for bridge, _mac in bridges), six=True)
+    lines += ["routing -4 " + rule.command("add") for rule in rules if rule.version == 4]
+    lines += ["[ ! -e /proc/sys/net/ipv6 ] || routing -6 " + rule.command("add") for rule in rules if rule.version == 6]
+    for bridge, mac in bridges:
         name = bridge.name
         lines += [
             f"[ -e /sys/class/net/{name} ] || ip link add name {name} address {mac} type bridge",

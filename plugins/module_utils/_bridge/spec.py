@@ -17,6 +17,10 @@ from .._units import parse_seconds
 
 MODES = ("nat", "routed", "internal")
 PROTOCOLS = ("tcp", "udp", "sctp")
+SIBLINGS = ("allow", "deny")
+OTHERS = ("drop", "accept")
+DEFAULT_MARK_BIT = 12
+"""A bit of packets' marks that neither Kubernetes, Calico, Cilium, Tailscale nor netavark uses by default."""
 
 MAX_NAME = 15
 """IFNAMSIZ less its terminating zero (netdevice(7))."""
@@ -38,10 +42,22 @@ OPTIONS: dict[str, t.Any] = {
     "mtu": {"type": "int"},
     "mac": {"type": "str"},
     "stp": {"type": "bool", "default": False},
+    "vlan_filtering": {"type": "bool", "default": False},
     "forward_delay": {"type": "str", "default": "15s"},
     "ageing_time": {"type": "str", "default": "5m"},
     "trusted_interfaces": {"type": "list", "elements": "str", "default": []},
     "allow_bridges": {"type": "list", "elements": "str", "default": []},
+    "masquerade_source": {"type": "list", "elements": "str", "default": []},
+    "siblings": {"type": "str", "choices": list(SIBLINGS), "default": "allow"},
+    "sibling_pairs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"from": {"type": "str", "required": True}, "to": {"type": "str", "required": True}},
+    },
+    "l2": {"type": "bool", "default": False},
+    "forward_between_others": {"type": "str", "choices": list(OTHERS), "default": "drop"},
+    "mark_bit": {"type": "int", "default": DEFAULT_MARK_BIT},
     "service_to_host": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "str", "default": []},
     "force": {"type": "bool", "default": False},
@@ -56,7 +72,7 @@ class BridgeSpec:
     """One bridge as it is asked for.
 
     `mtu` and `mac` are None where the host decides. Times are in the kernel's hundredths of a second. Entries of
-    `service_to_host` are `udp/53` or `tcp/8000-8010`, `icmp` or `icmpv6`.
+    `service_to_host` are `udp/53` or `tcp/8000-8010`, `icmp` or `icmpv6`, those of `sibling_pairs` `10.88.0.2 > 10.88.0.3`.
     """
 
     name: str
@@ -70,6 +86,13 @@ class BridgeSpec:
     ageing_time: int = 300 * _TICKS
     trusted_interfaces: tuple[str, ...] = ()
     allow_bridges: tuple[str, ...] = ()
+    masquerade_source: tuple[str, ...] = ()
+    vlan_filtering: bool = False
+    siblings: str = "allow"
+    sibling_pairs: tuple[str, ...] = ()
+    l2: bool = False
+    forward_between_others: str = "drop"
+    mark_bit: int = DEFAULT_MARK_BIT
     service_to_host: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     force: bool = False
@@ -89,6 +112,20 @@ class BridgeSpec:
     def mode_of(self, version: int) -> str:
         """The mode of a family."""
         return self.mode if version == 4 else self.ipv6_mode
+
+    @property
+    def mark(self) -> int:
+        """The bit as a number."""
+        return 1 << self.mark_bit
+
+    def source(self, version: int) -> str | None:
+        """The fixed address of a family that what leaves for elsewhere is given, None for that of the link it leaves by."""
+        return next((one for one in self.masquerade_source if (":" in one) == (version == 6)), None)
+
+    def pairs(self, version: int) -> tuple[tuple[str, str], ...]:
+        """Who may open connections to whom, of a family."""
+        found = [entry.partition(" > ") for entry in self.sibling_pairs]
+        return tuple((one, other) for one, _sign, other in found if (":" in one) == (version == 6))
 
     def record(self) -> dict[str, t.Any]:
         """The canonical form that the record keeps."""
@@ -190,6 +227,59 @@ def _ticks(text: str, option: str, low: float, high: float) -> int:
     return round(seconds * _TICKS)
 
 
+def _pair(given: t.Mapping[str, t.Any], name: str, subnets: t.Sequence[Network]) -> str:
+    """A pair of siblings in canonical form."""
+    found: list[Network] = []
+    for key in ("from", "to"):
+        option = f"{name}: sibling_pairs: {key}: {given[key]!r}"
+        try:
+            one = ipaddress.ip_network(given[key].strip())
+        except ValueError as error:
+            raise InvalidOption(f"{option} is no address and no range of addresses: {error}") from None
+        if not any(one.version == subnet.version and one.subnet_of(t.cast(t.Any, subnet)) for subnet in subnets):
+            raise InvalidOption(
+                f"{option} is outside of the bridge's subnets: only services of one bridge are siblings"
+            )
+        found.append(one)
+    if found[0].version != found[1].version:
+        raise InvalidOption(f"{name}: sibling_pairs: {found[0]} and {found[1]} are of different families")
+    return " > ".join(str(one[0] if one.num_addresses == 1 else one) for one in found)
+
+
+def _sources(given: t.Sequence[str], name: str, modes: t.Mapping[int, str]) -> tuple[str, ...]:
+    """The addresses that masqueraded packets are given, at most one of a family."""
+    found: dict[int, str] = {}
+    for text in given:
+        option = f"{name}: masquerade_source: {text!r}"
+        try:
+            one = ipaddress.ip_address(text.strip())
+        except ValueError:
+            raise InvalidOption(f"{option} is not an IPv4 or IPv6 address") from None
+        if one.is_loopback or one.is_multicast or one.is_unspecified or one.is_link_local:
+            raise InvalidOption(
+                f"{option}: loopback, multicast, link-local and unspecified addresses can't be a source"
+            )
+        if one.version in found:
+            raise InvalidOption(f"{option}: {found[one.version]} is given already: one address of each family")
+        if modes[one.version] != "nat":
+            raise InvalidOption(
+                f"{option}: the bridge's mode for IPv{one.version} is {modes[one.version]}: only nat translates"
+            )
+        found[one.version] = str(one)
+    return tuple(found[version] for version in sorted(found))
+
+
+def _check_siblings(options: t.Mapping[str, t.Any], name: str) -> None:
+    if options["l2"] and options["siblings"] == "deny":
+        raise InvalidOption(
+            f"{name}: l2: services of one broadcast domain can't be kept apart: leave out siblings: deny, or l2"
+        )
+    if options["sibling_pairs"] and options["siblings"] == "allow":
+        raise InvalidOption(f"{name}: sibling_pairs: all siblings reach each other already: set siblings: deny")
+    if not 0 <= options["mark_bit"] <= 31:
+        raise InvalidOption(f"{name}: mark_bit: {options['mark_bit']} is not a bit of a mark: 0 to 31")
+
+
 def _unique(values: t.Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(values)))
 
@@ -218,12 +308,15 @@ def parse(options: t.Mapping[str, t.Any]) -> BridgeSpec:
     allowed = _unique(check_bridge_name(other, f"{name}: allow_bridges") for other in options["allow_bridges"])
     if name in allowed:
         raise InvalidOption(f"{name}: allow_bridges: services of one bridge reach each other anyway")
+    _check_siblings(options, name)
+    subnets = [ipaddress.ip_interface(address).network for address in addresses]
+    six_mode = options.get("ipv6_mode") or options["mode"]
     # IEEE 802.1D-1998, table 8-3, which the kernel enforces while the spanning tree protocol runs
     return BridgeSpec(
         name=name,
         addresses=addresses,
         mode=options["mode"],
-        ipv6_mode=options.get("ipv6_mode") or options["mode"],
+        ipv6_mode=six_mode,
         mtu=mtu,
         mac=mac,
         stp=options["stp"],
@@ -233,6 +326,13 @@ def parse(options: t.Mapping[str, t.Any]) -> BridgeSpec:
             check_link(link, f"{name}: trusted_interfaces") for link in options["trusted_interfaces"]
         ),
         allow_bridges=allowed,
+        masquerade_source=_sources(options["masquerade_source"], name, {4: options["mode"], 6: six_mode}),
+        vlan_filtering=options["vlan_filtering"],
+        siblings=options["siblings"],
+        sibling_pairs=_unique(_pair(pair, name, subnets) for pair in options["sibling_pairs"]),
+        l2=options["l2"],
+        forward_between_others=options["forward_between_others"],
+        mark_bit=options["mark_bit"],
         service_to_host=_unique(_service_to_host(entry, name) for entry in options["service_to_host"]),
         ports=ports,
         force=options["force"],

@@ -18,7 +18,8 @@ from .._host import boot, iproute, nft, sysctl
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._names import mac_address
-from . import render
+from . import render, routing
+from .routing import Rule
 from .spec import BridgeSpec, Network, from_record
 
 LAYER = "bridge"
@@ -36,7 +37,7 @@ _MEMORY_FORMAT = 1
 
 @dataclass(frozen=True)
 class Link:
-    """A link as the kernel has it; what only bridges have is 0 elsewhere."""
+    """A link as the kernel has it; what only bridges, or only their ports, have is 0 elsewhere."""
 
     name: str
     kind: str
@@ -49,6 +50,9 @@ class Link:
     stp: int = 0
     forward_delay: int = 0
     ageing_time: int = 0
+    vlan_filtering: int = 0
+    isolated: bool = False
+    hairpin: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Route:
 class World:
     """The host, as far as bridges go.
 
-    `actual` and `wanted` are the table and what the specs and records ask of it, both in nft's own form; None where
-    there is none. `memory` holds settings as they were before the first bridge. `sysctls` has those that this task is about.
+    `actual` and `wanted` are the tables and what the specs and records ask of them, both in nft's own form; None where
+    there are none. `memory` holds settings as they were before the first bridge, `apart` the links of then by family.
+    `sysctls` has those that this task is about. `attached` are services' links by bridge. `bridge_nf` tells whether bridged
+    packets pass the chains of routed ones (br_netfilter). `others` are the links by family that forwarding must not join.
     """
 
     records: t.Mapping[str, Record] = field(default_factory=dict)
@@ -79,6 +85,11 @@ class World:
     machine: str = ""
     sysctls: t.Mapping[str, str | None] = field(default_factory=dict)
     memory: t.Mapping[str, str] = field(default_factory=dict)
+    apart: t.Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    others: t.Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    attached: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bridge_nf: bool = False
     forwarding_links: t.Mapping[str, str] = field(default_factory=dict)
     actual: str | None = None
     wanted: str | None = None
@@ -138,7 +149,7 @@ def own_sysctls(spec: BridgeSpec, six: bool) -> dict[str, str]:
 def parse_link(item: t.Mapping[str, t.Any]) -> Link:
     """A link of `ip -json -details address show`. Link-local addresses are left out: they come by themselves."""
     info = item.get("linkinfo", {})
-    data = info.get("info_data", {})
+    data, port = info.get("info_data", {}), info.get("info_slave_data", {})
     addresses = tuple(
         f"{ipaddress.ip_address(entry['local'])}/{entry['prefixlen']}"
         for entry in item.get("addr_info", [])
@@ -156,6 +167,9 @@ def parse_link(item: t.Mapping[str, t.Any]) -> Link:
         stp=data.get("stp_state", 0),
         forward_delay=data.get("forward_delay", 0),
         ageing_time=data.get("ageing_time", 0),
+        vlan_filtering=data.get("vlan_filtering", 0) if info.get("info_kind") == "bridge" else 0,
+        isolated=bool(port.get("isolated", False)),
+        hairpin=bool(port.get("hairpin", False)),
     )
 
 
@@ -167,15 +181,16 @@ def _routes() -> tuple[Route, ...]:
     )
 
 
-def _memory() -> dict[str, str]:
+def _memory() -> tuple[dict[str, str], dict[int, tuple[str, ...]]]:
     text = read_text(HOST_MEMORY)
     if text is None:
-        return {}
+        return {}, {}
     try:
         document = json.loads(text)
         if int(document["format"]) > _MEMORY_FORMAT:
             raise IsolationError(f"{HOST_MEMORY}: written by a newer version: upgrade the collection")
-        return dict(document["before"])
+        apart = {int(version): tuple(names) for version, names in document.get("apart", {}).items()}
+        return dict(document["before"]), apart
     except (ValueError, KeyError, TypeError) as error:
         raise IsolationError(
             f"{HOST_MEMORY}: damaged ({error}): it holds kernel settings as they were before the first bridge:"
@@ -183,9 +198,36 @@ def _memory() -> dict[str, str]:
         ) from error
 
 
-def memory_text(before: t.Mapping[str, str]) -> str:
-    """The file that keeps settings as they were."""
-    return json.dumps({"format": _MEMORY_FORMAT, "before": dict(before)}, indent=2) + "\n"
+def memory_text(before: t.Mapping[str, str], apart: t.Mapping[int, t.Sequence[str]]) -> str:
+    """The file that keeps settings as they were, and which links there were."""
+    document: dict[str, t.Any] = {"format": _MEMORY_FORMAT, "before": dict(before)}
+    if apart:
+        document["apart"] = {str(version): list(names) for version, names in sorted(apart.items())}
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _rules() -> tuple[Rule, ...]:
+    found = [routing.parse(version, item) for version in (4, 6) for item in iproute.rules(version)]
+    return tuple(sorted(rule for rule in found if rule is not None))
+
+
+def _attached() -> dict[str, tuple[str, ...]]:
+    """The host's ends of services' links, by bridge, as the records of services have them."""
+    found: dict[str, list[str]] = {}
+    for record in load_records("service").values():
+        for item in record.assigned.get("networks", []):
+            found.setdefault(str(item["bridge"]), []).append(str(item["interface"]))
+    return {bridge: tuple(sorted(links)) for bridge, links in found.items()}
+
+
+def _bridge_nf() -> bool:
+    return any(sysctl.read_sysctl(f"net/bridge/bridge-nf-call-{family}tables") == "1" for family in ("ip", "ip6"))
+
+
+def tables_text() -> str | None:
+    """Both tables in nft's own form; None if there is neither."""
+    found = [nft.list_text(table) for table in render.TABLES]
+    return "".join(text or "" for text in found) if any(text is not None for text in found) else None
 
 
 def _forwarding_links() -> dict[str, str]:
@@ -233,25 +275,56 @@ def read_links() -> dict[str, Link]:
     return {item["ifname"]: parse_link(item) for item in iproute.links()}
 
 
+def _others(
+    bridges: t.Mapping[str, BridgeSpec],
+    links: t.Mapping[str, Link],
+    memory: t.Mapping[str, str],
+    apart: t.Mapping[int, tuple[str, ...]],
+) -> dict[int, tuple[str, ...]]:
+    """The links that forwarding must not join: those that were there when it was, or is about to be, switched on for bridges."""
+    found = {}
+    for version in (4, 6):
+        if not any(bridge.subnets(version) for bridge in bridges.values()):
+            continue
+        if FORWARDING[version] in memory:
+            found[version] = apart.get(version, ())
+        elif sysctl.read_sysctl(FORWARDING[version]) == "0":
+            found[version] = tuple(
+                sorted(
+                    name
+                    for name, link in links.items()
+                    if name != "lo" and name not in bridges and link.master not in bridges
+                )
+            )
+    return found
+
+
 def observe(specs: t.Sequence[BridgeSpec]) -> World:
     """The host as it is. Reads only."""
     records = load_records(LAYER)
-    routes, memory = _routes(), _memory()
+    routes, links = _routes(), read_links()
+    memory, apart = _memory()
     bridges = desired_bridges(specs, records)
-    text = render.table_text(bridges.values())
+    others = _others(bridges, links, memory, apart)
+    text = render.table_text(bridges.values(), others)
     names = {*records, *(spec.name for spec in specs)}
     paths = [TABLE_FILE, HOST_SYSCTLS, HOST_MEMORY, SCRIPT]
     paths += [f"{FOLDER}/{name}.{kind}" for name in sorted(names) for kind in ("ip", "sysctl")]
     return World(
         records=records,
-        links=read_links(),
+        links=links,
         routes=routes,
         machine=machine_identity(),
         sysctls=_sysctls(specs, routes, memory),
         memory=memory,
+        apart=apart,
+        others=others,
+        rules=_rules(),
+        attached=_attached(),
+        bridge_nf=_bridge_nf(),
         forwarding_links=_forwarding_links(),
-        actual=nft.list_text(render.TABLE),
-        wanted=nft.canonical(render.TABLE, text) if bridges else None,
+        actual=tables_text(),
+        wanted=nft.canonical(render.TABLES, text) if bridges else None,
         files={path: read_text(path) for path in paths},
         boot_gaps=boot.gaps(),
         warnings=_warnings(),
@@ -267,6 +340,7 @@ def describe(name: str, spec: BridgeSpec, link: Link | None, links: t.Mapping[st
         "mtu": None if link is None else link.mtu,
         "mode": spec.mode,
         "ipv6_mode": spec.ipv6_mode,
+        "l2": spec.l2,
         "ports": sorted(port.name for port in links.values() if port.master == name),
     }
 

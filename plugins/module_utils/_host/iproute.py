@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+from dataclasses import dataclass
 
 from .process import find_tool, run
 
@@ -39,6 +40,31 @@ def routes() -> list[dict[str, t.Any]]:
     :raises ToolError: ip failed.
     """
     return _ask("-4", "route", "show", "table", "all") + _ask("-6", "route", "show", "table", "all")
+
+
+def rules(version: int) -> list[dict[str, t.Any]]:
+    """The routing rules of a family (4 or 6) with their details.
+
+    :raises ToolError: ip failed.
+    """
+    if version == 6 and not os.path.exists("/proc/sys/net/ipv6"):
+        return []
+    return _ask("-details", f"-{version}", "rule", "show")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Step: lines for `ip -batch`, each a command of ip(8), about IPv4 or, with `version` 6, IPv6. The first that fails is the last."""
+
+    lines: tuple[str, ...]
+    version: int = 4
+
+    def run(self) -> None:
+        """Take them in order.
+
+        :raises ToolError: the kernel refused one.
+        """
+        run(["ip", f"-{self.version}", "-batch", "-"], stdin="".join(line + "\n" for line in self.lines))
 
 
 def delete_link(name: str) -> None:

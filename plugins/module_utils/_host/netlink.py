@@ -18,7 +18,7 @@ _REMEDIES = {
     1: "run as root, with CAP_NET_ADMIN",
     16: "the link is in use by something else, such as another bridge or a bond: release it there first",
     40: "a bridge can't be a port of a bridge: that would be a loop",
-    95: "this kernel has no support for it: it needs the module bridge, loaded or built in",
+    95: "this kernel has no support for it: it needs the module bridge, and CONFIG_BRIDGE_VLAN_FILTERING for vlan_filtering",
 }
 
 

@@ -65,7 +65,9 @@ for family in ip ip6; do
   # Bridges that pass their frames to iptables would drop translated flows between isolated ports.
   [ ! -e "$file" ] || {{ read -r passed <"$file" && [ "$passed" = 0 ]; }} || {{ isolated=off hairpin=on; }}
 done
-while read -r bridge link name mac; do
+while read -r bridge link name mac kind; do
+  apart=$isolated
+  [ "$kind" != l2 ] || apart=off
   [ -d "/sys/class/net/$bridge/bridge" ] || {{
     echo "$bundle: there is no bridge $bridge: apply daemonless.isolation.bridge" >&2
     exit 1
@@ -76,7 +78,7 @@ while read -r bridge link name mac; do
   ip -batch - <<BATCH
 link add name $link mtu $mtu type veth peer name $name address $mac mtu $mtu netns $pid
 link set $link master $bridge
-link set $link type bridge_slave isolated $isolated hairpin $hairpin
+link set $link type bridge_slave isolated $apart hairpin $hairpin
 link set $link up
 BATCH
 done <"$bundle/network"

@@ -48,6 +48,12 @@ class Pool:
         wanted = ipaddress.ip_address(address)
         return any(wanted in network and self._usable(wanted, network) for network in self._networks(wanted.version))
 
+    def length(self, address: str | None) -> int:
+        """The length of the prefix of the subnet that an address is in."""
+        wanted = ipaddress.ip_address(address) if address else None
+        lengths = (net.prefixlen for net in (self._networks(wanted.version) if wanted else ()) if wanted in net)
+        return next(lengths, 128)
+
     def _networks(self, version: int) -> list[t.Any]:
         return list(dict.fromkeys(item.network for item in self._own if item.version == version))
 

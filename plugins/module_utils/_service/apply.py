@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 
 from .. import _paths
+from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, files, iproute, oci, probe, runit, systemd
+from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, systemd
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -276,11 +277,19 @@ class Remove:
             iproute.delete_link(link)
         for path in (*self.bundle, oci.pid_file(name), oci.delay_file(name)):
             files.remove_file(path)
+        self._forget_guards()
         for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS):
             files.remove_empty_directories(folder, folder)
         files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)
         if not self.handle.systemd:
             self._remove_groups()
+
+    def _forget_guards(self) -> None:
+        """After the files: whatever loads the tables again goes by them."""
+        listing = nft.list_text(ports.TABLE) or ""
+        for link in self.interfaces:
+            if f"chain link-{link} {{" in listing:
+                nft.ApplyRuleset(ports.forget_link(link), f"table {ports.TABLE}").run()
 
     def _remove_groups(self) -> None:
         """The runtime makes the slice's directory in hierarchies that no limit needs; a slice of ours removes them itself."""

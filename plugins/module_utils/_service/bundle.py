@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _idrange
+from .._bridge import ports
 from . import seccomp
 from .spec import ServiceSpec
 
@@ -44,7 +45,11 @@ DEFAULT_PIDS = 1024
 
 @dataclass(frozen=True)
 class Attachment:
-    """A network with its addresses. `gateways` are the bridge's own addresses by family."""
+    """A network with its addresses. `gateways` are the bridge's own addresses by family.
+
+    `guarded` tells whether the bridge is ours, so that its table knows what the link may send. On a bridge with `l2` the
+    addresses have the subnets' lengths inside, so that siblings are on the link.
+    """
 
     bridge: str
     link: str
@@ -53,6 +58,10 @@ class Attachment:
     ipv6: str | None = None
     gateway4: str | None = None
     gateway6: str | None = None
+    guarded: bool = False
+    l2: bool = False
+    length4: int = 32
+    length6: int = 128
 
     def record(self) -> dict[str, t.Any]:
         """What is kept of it."""
@@ -109,12 +118,17 @@ def hosts_file(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
 
 
 def network_lines(attachments: t.Sequence[Attachment]) -> str:
-    """What the hook reads: for each network its bridge, the host's end of the link, the name inside, and the MAC address."""
-    return "".join(f"{item.bridge} {item.link} eth{index} {item.mac}\n" for index, item in enumerate(attachments))
+    """What the hook reads: for each network its bridge, the host's end of the link, the name inside, the MAC address, and
+    whether the port is apart from others.
+    """
+    return "".join(
+        f"{item.bridge} {item.link} eth{index} {item.mac} {'l2' if item.l2 else 'apart'}\n"
+        for index, item in enumerate(attachments)
+    )
 
 
 def network_batch(attachments: t.Sequence[Attachment]) -> str:
-    """What is done inside the service's network namespace, by `ip -batch`: a /32 (/128) with an on-link gateway on each link.
+    """What is done inside the service's network namespace, by `ip -batch`: a /32 (/128) with an on-link gateway on each link, but for `l2`.
 
     The first network with a gateway of a family has the default route.
     """
@@ -123,15 +137,16 @@ def network_batch(attachments: t.Sequence[Attachment]) -> str:
     for index, item in enumerate(attachments):
         link = f"eth{index}"
         if item.ipv4:
-            lines.append(f"address add {item.ipv4}/32 dev {link}")
+            lines.append(f"address add {item.ipv4}/{item.length4} dev {link}")
         if item.ipv6:
-            lines.append(f"address add {item.ipv6}/128 dev {link} nodad")
+            lines.append(f"address add {item.ipv6}/{item.length6} dev {link} nodad")
         lines.append(f"link set {link} up")
         for family, address, gateway in ((4, item.ipv4, item.gateway4), (6, item.ipv6, item.gateway6)):
             if not address or not gateway:
                 continue
             length = ipaddress.ip_address(gateway).max_prefixlen
-            lines.append(f"route add {gateway}/{length} dev {link}")
+            if not item.l2:
+                lines.append(f"route add {gateway}/{length} dev {link}")
             if family not in routed:
                 lines.append(f"route add default via {gateway} dev {link}")
                 routed.add(family)
@@ -262,4 +277,8 @@ def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
     if facts.attachments:
         named[NETWORK_FILE] = (network_lines(facts.attachments), 0o644)
         named[NETWORK_FILE + ".ip"] = (network_batch(facts.attachments), 0o644)
+    guarded = [item for item in facts.attachments if item.guarded]
+    if guarded:
+        guards = (ports.link_guard(item.link, item.bridge, item.mac, item.ipv4, item.ipv6) for item in guarded)
+        named[ports.GUARD_FILE] = (ports.guard_file(guards), 0o644)
     return {f"{facts.directory}/{name}": value for name, value in named.items()}

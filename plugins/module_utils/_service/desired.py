@@ -10,6 +10,7 @@ import hashlib
 import typing as t
 from dataclasses import dataclass
 
+from .._bridge.ports import MAX_PORTS
 from .._errors import InvalidOption, IsolationError
 from .._host import oci, runit, systemd
 from .._host.libexec import path as helper_path
@@ -21,7 +22,7 @@ from . import bundle, supervise
 from .addresses import Pool
 from .bundle import Attachment, Facts
 from .spec import Network, ServiceSpec
-from .state import LAYER, Root, World, cgroup_path, directory
+from .state import LAYER, BridgeView, Root, World, cgroup_path, directory
 
 Promises = t.Mapping[str, t.Any]
 
@@ -69,6 +70,7 @@ class Networks:
         self._expect = expect
         self._pools: dict[str, Pool] = {}
         self._asked: set[str] = set()
+        self._ports: dict[str, set[str]] = {}
         self._owners = dict(world.reserved)
         for name, record in world.records.items():
             for item in record.assigned.get("networks", []):
@@ -80,21 +82,46 @@ class Networks:
             for network in spec.networks:
                 self._asked.update(address for address in (network.ipv4, network.ipv6) if address)
 
+    def view(self, spec: ServiceSpec, bridge: str) -> BridgeView:
+        """A bridge as it is promised, else as it is.
+
+        :raises ServiceRefused: it neither exists nor is promised.
+        """
+        promise = promised(self._expect, "bridges", bridge)
+        found = self._world.bridges.get(bridge)
+        if promise is not None and promise.get("addresses") is not None:
+            ports = found.ports if found is not None else frozenset()
+            return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports)
+        if found is None:
+            raise ServiceRefused(
+                f"service {spec.name}: networks: there is no bridge {bridge} on this host: make it with"
+                " daemonless.isolation.bridge first, or promise it with expect"
+            )
+        return found
+
     def pool(self, spec: ServiceSpec, bridge: str) -> Pool:
         """The addresses of a bridge.
 
         :raises ServiceRefused: it neither exists nor is promised.
         """
         if bridge not in self._pools:
-            promise = promised(self._expect, "bridges", bridge)
-            addresses = promise.get("addresses") if promise is not None else self._world.bridges.get(bridge)
-            if addresses is None:
-                raise ServiceRefused(
-                    f"service {spec.name}: networks: there is no bridge {bridge} on this host: make it with"
-                    " daemonless.isolation.bridge first, or promise it with expect"
-                )
-            self._pools[bridge] = Pool(bridge, addresses, self._owners, self._asked)
+            self._pools[bridge] = Pool(bridge, self.view(spec, bridge).addresses, self._owners, self._asked)
         return self._pools[bridge]
+
+    def _plug(self, spec: ServiceSpec, bridge: str, view: BridgeView) -> str:
+        """The host's end of a link to a bridge.
+
+        :raises ServiceRefused: the bridge has no port left.
+        """
+        link = interface_name(spec.name, bridge)
+        ports = self._ports.setdefault(bridge, set(view.ports))
+        if link not in ports and len(ports) >= MAX_PORTS:
+            raise ServiceRefused(
+                f"service {spec.name}: networks: bridge {bridge} has {len(ports)} ports, as many as the kernel gives a bridge:"
+                " use another bridge"
+            )
+        ports.add(link)
+        return link
 
     def attach(self, spec: ServiceSpec, network: Network) -> Attachment:
         """A network with its addresses: the given ones, else those of the record, else new ones."""
@@ -117,14 +144,19 @@ class Networks:
                 f"service {spec.name}: networks: bridge {network.bridge} has no address, so that a service can have none:"
                 " give it one (option addresses of daemonless.isolation.bridge)"
             )
+        view = self.view(spec, network.bridge)
         return Attachment(
             network.bridge,
-            interface_name(spec.name, network.bridge),
+            self._plug(spec, network.bridge, view),
             mac_address(spec.name, network.bridge),
             found[4],
             found[6],
             pool.gateway(4),
             pool.gateway(6),
+            view.ours,
+            view.l2,
+            pool.length(found[4]) if view.l2 else 32,
+            pool.length(found[6]) if view.l2 else 128,
         )
 
 

@@ -10,10 +10,12 @@ import os
 import typing as t
 
 from .. import _paths
+from .._bridge import ports
 from .._host import oci, systemd
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.libexec import path as helper_path
+from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from .._ranges import Ranges
@@ -28,7 +30,7 @@ from .supervise import unit_name
 _BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
 """Options with a line of the diff for each of their keys."""
 
-_KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip")
+_KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip", ports.GUARD_FILE)
 
 
 def _shown(key: str, value: t.Any) -> t.Any:
@@ -224,6 +226,9 @@ def _prepare(want: Desired, instance: Instance, world: World, changes: t.Sequenc
         for path, (text, mode) in want.artifacts.items()
         if instance.files.get(path) != (text, mode)
     ]
+    guard = os.path.join(directory(name), ports.GUARD_FILE)
+    if guard in want.artifacts and instance.files.get(guard) != want.artifacts[guard]:
+        steps.append(ApplyRuleset(want.artifacts[guard][0], f"table {ports.TABLE}"))
     steps += [RemoveFile(path) for path in _stale_files(want, instance)]
     unlinked = instance.record is None or not _linked(instance, world)
     if unlinked and not world.systemd and world.watched:

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._bridge import state as _bridges
+from .._bridge import state as _bridge_layer
 from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
@@ -77,6 +77,16 @@ class Root:
 
 
 @dataclass(frozen=True)
+class BridgeView:
+    """A bridge as services see it: its addresses with prefixes, whether it is ours, one broadcast domain, and its ports."""
+
+    addresses: tuple[str, ...] = ()
+    ours: bool = False
+    l2: bool = False
+    ports: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class World:
     """All that planning looks at.
 
@@ -92,7 +102,7 @@ class World:
     instances: t.Mapping[str, Instance]
     slices: t.Collection[str]
     groups: t.Collection[str]
-    bridges: t.Mapping[str, tuple[str, ...]]
+    bridges: t.Mapping[str, BridgeView]
     rootfs: t.Mapping[str, RootfsView]
     roots: t.Mapping[str, Root]
     promised_without: frozenset[str]
@@ -208,19 +218,25 @@ def _instances(
     return {name: _by_systemd(name, records.get(name), shown.get(unit_name(name), {})) for name in wanted}
 
 
-def _bridge_addresses(specs: t.Sequence[ServiceSpec]) -> dict[str, tuple[str, ...]]:
-    """The addresses with prefixes of the bridges that are named and there: by our record of the bridge, else by the kernel."""
+def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
+    """The bridges that are named and there: by our record of the bridge, else by the kernel."""
     named = {network.bridge for spec in specs for network in spec.networks}
     there = {name for name in named if os.path.isdir(f"/sys/class/net/{name}/bridge")}
-    records = load_records(_bridges.LAYER)
-    found = {name: tuple(records[name].spec.get("addresses", ())) for name in there if name in records}
+    records = load_records(_bridge_layer.LAYER)
+    found = {}
+    for name in there & set(records):
+        spec = records[name].spec
+        links = frozenset(os.listdir(f"/sys/class/net/{name}/brif"))
+        found[name] = BridgeView(tuple(spec.get("addresses", ())), True, bool(spec.get("l2")), links)
     if there - set(found):
         for link in iproute.links():
             if link.get("ifname") in there and link["ifname"] not in found:
-                found[link["ifname"]] = tuple(
-                    f"{item['local']}/{item['prefixlen']}"
-                    for item in link.get("addr_info", [])
-                    if item.get("scope") == "global"
+                found[link["ifname"]] = BridgeView(
+                    tuple(
+                        f"{item['local']}/{item['prefixlen']}"
+                        for item in link.get("addr_info", [])
+                        if item.get("scope") == "global"
+                    )
                 )
     return found
 
@@ -331,7 +347,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         instances=_instances(names, records, on_systemd, watched),
         slices=frozenset(load_records("cgroup")),
         groups=frozenset(_groups(slices)),
-        bridges=_bridge_addresses(specs),
+        bridges=_bridges(specs),
         rootfs=views,
         roots=roots,
         promised_without=frozenset(

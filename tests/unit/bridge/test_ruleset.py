@@ -53,12 +53,14 @@ def test_nothing_left() -> None:
     assert render.table_text([]).splitlines()[1:] == [
         "table inet isolation_bridge",
         "delete table inet isolation_bridge",
+        "table bridge isolation_bridge",
+        "delete table bridge isolation_bridge",
     ]
 
 
 def test_listing() -> None:
     text = render.table_text([ISO0])
-    chains = render.parse_listing(text.split("delete table inet isolation_bridge\n")[1])
+    chains = render.parse_listing(text.split("delete table bridge isolation_bridge\n")[1])
     assert chains["nat-iso0"][0] == 'ip saddr { 10.88.0.0/24 } oifname != { "lo", "iso0" } masquerade'
     assert chains["input"][0] == "type filter hook input priority 0; policy accept;"
 

@@ -131,7 +131,7 @@ def test_the_network_s_batch() -> None:
         "link set eth1 up\n"
         "route add 10.89.0.1/32 dev eth1\n"
     )
-    assert bundle.network_lines((NETWORK, OTHER)).splitlines()[1] == "iso1 iso112345678901 eth1 02:00:00:00:00:03"
+    assert bundle.network_lines((NETWORK, OTHER)).splitlines()[1] == "iso1 iso112345678901 eth1 02:00:00:00:00:03 apart"
 
 
 def test_files_of_the_bundle() -> None:

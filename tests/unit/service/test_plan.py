@@ -38,7 +38,13 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.opti
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec import ServiceSpec
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import Instance, Root, Running, World
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import (
+    BridgeView,
+    Instance,
+    Root,
+    Running,
+    World,
+)
 
 BASE = 1 << 21
 RUNNING = Running(4711, 60.0, {"pid": 1}, "/isolation/web/web")
@@ -67,7 +73,7 @@ def bare(*names: str, **parts: t.Any) -> World:
         "instances": {name: Instance(None) for name in names},
         "slices": frozenset({"web"}),
         "groups": frozenset(),
-        "bridges": {"iso0": ("10.88.0.1/24",)},
+        "bridges": {"iso0": BridgeView(("10.88.0.1/24",), ours=True)},
         "rootfs": views,
         "roots": {name: Root(f"/i/{name}", "/bin/app", PASSWD, GROUP) for name in names},
         "promised_without": frozenset(),
@@ -306,7 +312,7 @@ REFUSED: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
     ({"user": "nobody"}, {}, "has no 'nobody'"),
     ({"user": "70000"}, {}, "0 to 65534"),
     ({"runtime_policy": "strict"}, {"runtimes": {"crun": Runtime("crun", "/c", (1, 8, 1))}}, "older than 1.25.1"),
-    ({"networks": [{"bridge": "iso0", "address": ["auto"]}]}, {"bridges": {"iso0": ()}}, "has no address"),
+    ({"networks": [{"bridge": "iso0", "address": ["auto"]}]}, {"bridges": {"iso0": BridgeView()}}, "has no address"),
     ({"service": "db"}, {}, "belongs to ids from"),
 ]
 
