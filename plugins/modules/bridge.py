@@ -17,7 +17,7 @@ description:
   - Keeps one nftables table, C(inet isolation_bridge), for all bridges. It closes the way to services from outside before connection
     tracking, keeps bridges apart, keeps services off the host's own ports and the cloud's metadata address, refuses forged source addresses, and
     masquerades what leaves. A second one, C(bridge isolation_bridge), keeps services apart at layer 2 and lets each send from its own
-    MAC and IP addresses only: no forged ARP, no router or foreign neighbor advertisements. Both are replaced as a whole, in one
+    MAC and IP addresses only, without forged ARP and without router or foreign neighbor advertisements. Both are replaced as a whole, in one
     transaction, and only if nftables lists something else than what is asked for.
   - Adds routing rules (priorities 101 to 104) that drop what is for services and was not let through by the table, so that nothing opens
     while the ruleset is flushed.

@@ -17,8 +17,26 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._bridge impor
 
 CLOSED = "closed"
 
+SCTP = r"""
+import socket, struct
+# Kernels without SCTP of their own carry its packets all the same: an INIT, and an INIT ACK with a text (RFC 9260, 3.3.2 and 3.3.3).
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return struct.pack("<I", crc ^ 0xFFFFFFFF)
+def packet(source, target, tag, kind, text=b""):
+    text += bytes(-len(text) % 4)
+    parameter = struct.pack("!HH", 7, 4 + len(text)) + text if text else b""
+    chunk = struct.pack("!BBHIIHHI", kind, 0, 20 + len(parameter), 0x1234567, 65536, 1, 1, 1) + parameter
+    head = struct.pack("!HHI", source, target, tag)
+    return head + crc32c(head + bytes(4) + chunk) + chunk
+"""
+
 SERVER = r"""
-import selectors, socket, sys
+import selectors, socket, struct, sys
 name, *ports = sys.argv[1:]
 def answer(s, name, port):
     # from the address that was asked, as a host with several must (ip(7), IP_PKTINFO; RFC 3542)
@@ -31,10 +49,24 @@ def answer(s, name, port):
             reply.append((level, kind, data[:16] + bytes(4)))
     s.sendmsg([f"{name}:{port} {peer[0]}".encode()], reply, 0, peer)
 poll = selectors.DefaultSelector()
+sctp = {int(entry[5:]) for entry in ports if entry.startswith("sctp/")}
+for family in (socket.AF_INET, socket.AF_INET6) if sctp else ():
+    s = socket.socket(family, socket.SOCK_RAW, 132)
+    poll.register(s, selectors.EVENT_READ, ("sctp", family))
+def answer_sctp(s, family):
+    data, peer = s.recvfrom(2048)
+    data = data[(data[0] & 15) * 4:] if family == socket.AF_INET else data
+    source, port, _tag, _sum, kind = struct.unpack("!HHIIB", data[:13])
+    if kind == 1 and port in sctp:
+        tag, = struct.unpack("!I", data[16:20])
+        text = f"{name}:{port} {peer[0]}".encode()
+        s.sendto(packet(port, source, tag, 2, text), (peer[0], 0))
 for entry in ports:
     protocol, _, port = entry.partition("/")
+    if protocol == "sctp":
+        continue
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
-    number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
+    number = 0
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         s = socket.socket(family, kind, number)
         if family == socket.AF_INET6:
@@ -52,7 +84,9 @@ print("ready", flush=True)
 while True:
     for key, _ in poll.select():
         protocol, port = key.data
-        if protocol == "udp":
+        if protocol == "sctp":
+            answer_sctp(key.fileobj, port)
+        elif protocol == "udp":
             answer(key.fileobj, name, port)
         else:
             connection, peer = key.fileobj.accept()
@@ -61,13 +95,41 @@ while True:
 """
 
 PROBE = r"""
-import json, socket, sys, threading
+import contextlib, json, socket, struct, sys, threading, time
 answers = {}
+def ask_sctp(label, family, address, port):
+    own = 20000 + label
+    with socket.socket(family, socket.SOCK_RAW, 132) as s:
+        deadline = time.monotonic() + 1.2
+        request = packet(own, port, 0, 1)
+        try:
+            s.connect((address, 0))
+            again = 0.0
+            while time.monotonic() < deadline:
+                # Every socket gets the answers to all: only after a pause is it time to ask again.
+                if time.monotonic() >= again:
+                    again = time.monotonic() + 0.3
+                    with contextlib.suppress(OSError):
+                        s.send(request)
+                s.settimeout(max(0.001, again - time.monotonic()))
+                try:
+                    data = s.recv(2048)
+                except OSError:  # also what came back for another port of the same host
+                    continue
+                data = data[(data[0] & 15) * 4:] if family == socket.AF_INET else data
+                if struct.unpack("!HHIIB", data[:13])[::4] == (port, 2) and data[2:4] == struct.pack("!H", own):
+                    return data[36:].rstrip(b"\0").decode()
+        except OSError:
+            pass
+    return "closed"
 def ask(label, protocol, address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    if protocol == "sctp":
+        answers[label] = ask_sctp(int(label), family, address, port)
+        return
     try:
-        with socket.socket(family, kind, socket.IPPROTO_SCTP if protocol == "sctp" else 0) as s:
+        with socket.socket(family, kind) as s:
             s.settimeout(0.8)
             s.connect((address, port))
             if protocol == "udp":
@@ -89,7 +151,13 @@ class Service:
     """A network namespace on a bridge: /32 and /128 addresses with an on-link gateway, and guarded as a service's link is."""
 
     def __init__(
-        self, world: World, name: str, bridge: str, addresses: t.Sequence[str], gateways: t.Sequence[str]
+        self,
+        world: World,
+        name: str,
+        bridge: str,
+        addresses: t.Sequence[str],
+        gateways: t.Sequence[str],
+        l2: bool = False,
     ) -> None:
         self.name = name
         self.port = f"v-{name}"
@@ -98,14 +166,16 @@ class Service:
         lines.append(f"ip link set {self.port} master {bridge} up; ip -n {name} link set eth0 up")
         for address, gateway in zip(addresses, gateways):
             six = ":" in address
-            lines.append(f"ip -n {name} address add {address}/{128 if six else 32} dev eth0 {'nodad' if six else ''}")
-            lines.append(f"ip -n {name} route add {gateway} dev eth0")
+            length = (64 if six else 24) if l2 else (128 if six else 32)
+            lines.append(f"ip -n {name} address add {address}/{length} dev eth0 {'nodad' if six else ''}")
+            if not l2:
+                lines.append(f"ip -n {name} route add {gateway} dev eth0")
             lines.append(f"ip -n {name} route add default via {gateway} dev eth0")
         world.sh("; ".join(lines))
         self.mac = world.sh("cat /sys/class/net/eth0/address", ns=name).strip()
-        six = next((address for address in addresses if ":" in address), None)
-        four = next((address for address in addresses if ":" not in address), None)
-        self._guard(world, bridge, four, six)
+        own6 = next((address for address in addresses if ":" in address), None)
+        own4 = next((address for address in addresses if ":" not in address), None)
+        self._guard(world, bridge, own4, own6)
 
     def _guard(self, world: World, bridge: str, four: str | None, six: str | None) -> None:
         """As namespaced_service does it: a file in the instance's bundle, loaded at once."""
@@ -119,7 +189,7 @@ class Service:
 
 def serve(world: World, ns: str, *ports: str) -> subprocess.Popen[str]:
     """Start a server in a namespace that answers `NAME:PORT PEER` at ports such as `tcp/80`; returns when it listens."""
-    process = world.popen([sys.executable, "-c", SERVER, ns, *ports], ns=ns, stdout=subprocess.PIPE)
+    process = world.popen([sys.executable, "-c", SCTP + SERVER, ns, *ports], ns=ns, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -128,6 +198,6 @@ def serve(world: World, ns: str, *ports: str) -> subprocess.Popen[str]:
 def ask(world: World, ns: str, *targets: Target) -> dict[Target, str]:
     """What each target answers to a client in a namespace; `closed` if nothing."""
     probes = [[str(index), *target] for index, target in enumerate(targets)]
-    done = world.run([sys.executable, "-c", PROBE, json.dumps(probes)], ns=ns)
+    done = world.run([sys.executable, "-c", SCTP + PROBE, json.dumps(probes)], ns=ns)
     answers = json.loads(done.stdout)
     return {target: answers[str(index)] for index, target in enumerate(targets)}

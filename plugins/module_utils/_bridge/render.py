@@ -189,8 +189,16 @@ def _in(bridge: BridgeSpec) -> list[str]:
 
 
 def _nat(bridge: BridgeSpec, names: t.Sequence[str]) -> list[str]:
-    """The host's address for what leaves for elsewhere; services of our bridges are seen with their own."""
-    return [
+    """The host's address for what leaves for elsewhere; services of our bridges are seen with their own.
+
+    In one broadcast domain a sibling answers on the link, past the translation, unless the host is who has asked.
+    """
+    rules = [
+        f'oifname "{bridge.name}" {_PROTO[version]} saddr {_set(bridge.subnets(version))} ct status dnat masquerade'
+        for version in (4, 6)
+        if bridge.l2 and bridge.subnets(version)
+    ]
+    return rules + [
         f"{_PROTO[version]} saddr {_set(bridge.subnets(version))} oifname != {quote_set(['lo', *names])}"
         + (f" snat {_PROTO[version]} to {bridge.source(version)}" if bridge.source(version) else " masquerade")
         for version in (4, 6)

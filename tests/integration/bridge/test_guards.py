@@ -215,7 +215,9 @@ def test_not_a_router(world: World) -> None:
     gone = world.apply("bridge", name="iso0", state="absent")
     assert any("wg9" in str(warning) for warning in gone["warnings"])
     assert world.sh("cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
-    world.sh("ip link del wg9; ip link del v-vpn; ip netns del vpn; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
+    world.sh(
+        "ip link del wg9; ip link del v-vpn; ip netns del vpn; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0"
+    )
     world.apply("bridge", **ISO0)
     world.apply("bridge", name="iso0", state="absent")
     assert difference(before, world.snapshot()) == {}
