@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
+from . import restore
 from .files import RemoveFile, WriteFile, file_matches, remove_empty_directories, remove_file
 from .process import SEARCH_PATH, run
 from .systemd import DAEMON_RELOAD, Systemctl, booted, unit_file
@@ -68,14 +69,15 @@ def _files() -> dict[str, tuple[str, int]]:
     found = {HELPER: (_SCRIPT, 0o755)}
     if booted():
         found[unit_file(UNIT)] = (_UNIT_TEXT, 0o644)
+        found.update(restore.files())
     return found
 
 
 def gaps() -> tuple[str, ...]:
     """The paths of what the host lacks to bring our state back at boot; empty if all is there."""
     missing = [path for path, (text, mode) in _files().items() if not file_matches(path, text, mode)]
-    if booted() and not os.path.lexists(_WANTED):
-        missing.append(_WANTED)
+    if booted():
+        missing += [path for path in (_WANTED, restore.WANTED) if not os.path.lexists(path)]
     return tuple(missing)
 
 
@@ -100,6 +102,7 @@ class EnsureBoot:
             if missing:
                 DAEMON_RELOAD.run()
                 Systemctl("enable", (UNIT,)).run()
+                Systemctl("enable", (restore.SOCKET,), ("--now",)).run()
         elif not os.path.exists(DONE):
             run([HELPER])
 
@@ -117,9 +120,14 @@ class TidyBoot:
         if _entries(FOLDER, ".sh") or (not booted() and _entries(services, ".json")):
             return
         if booted() and os.path.exists(unit_file(UNIT)):
+            if os.path.exists(unit_file(restore.SOCKET)):
+                Systemctl("disable", (restore.SOCKET,), ("--now",)).run()
+                Systemctl("stop", (restore.SERVICE,)).run()
             Systemctl("disable", (UNIT,), ("--now",)).run()
-            remove_file(unit_file(UNIT))
+            for unit in (UNIT, restore.SOCKET, restore.SERVICE):
+                remove_file(unit_file(unit))
             DAEMON_RELOAD.run()
+            RemoveFile(restore.HELPER, os.path.dirname(_paths.LIBEXEC)).run()
         RemoveFile(HELPER, os.path.dirname(_paths.LIBEXEC)).run()
         for path in (DONE, _paths.RUN + "/boot.lock"):
             if os.path.exists(path):

@@ -210,11 +210,12 @@ def _shared(world: World, specs: t.Mapping[str, PortmapSpec], scope: t.Collectio
     """The file, then the one transaction, then what it leaves behind."""
     steps: list[Step] = []
     if not specs:
+        # The files before the table: what restores it goes by them.
+        files = ((TABLE_FILE, world.table_file), (SCRIPT, world.script))
+        steps += [RemoveFile(path, _paths.ETC) for path, text in files if text is not None]
         if world.there:
             steps += [ApplyRuleset(render.table_text(None), f"table {render.TABLE}")]
-        steps += [ForgetUdp(_flows(world.elements))] if _flows(world.elements) else []
-        files = ((TABLE_FILE, world.table_file), (SCRIPT, world.script))
-        return [*steps, *(RemoveFile(path, _paths.ETC) for path, text in files if text is not None)]
+        return [*steps, ForgetUdp(_flows(world.elements))] if _flows(world.elements) else steps
     wanted = render.all_elements(specs.values())
     text = render.table_text(wanted)
     for path, content, found in ((TABLE_FILE, text, world.table_file), (SCRIPT, _SCRIPT, world.script)):
