@@ -63,6 +63,12 @@ def drain(news: socket.socket) -> bool:
             found = True
 
 
+def tell(text: str) -> None:
+    """A line for the journal."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(["nft", *arguments], input=text, capture_output=True, text=True, env=_NOBODY, check=False)
 
@@ -84,7 +90,7 @@ def restore() -> bool:
         return True
     done = _nft("-f", "-", text="".join(f'include "{path}"\n' for path in paths))
     if done.returncode == 0:
-        print(f"restored {', '.join(paths)}", flush=True)
+        tell(f"restored {', '.join(paths)}")
         return True
     # A file that has just gone belongs to a module that removes its table.
     if missing():
@@ -98,7 +104,7 @@ def restore() -> bool:
 def main(arguments: t.Sequence[str]) -> int:
     """Look at once, then after each deletion, until it is quiet."""
     if arguments:
-        print(f"usage: {sys.argv[0]}, started by isolation-restore.socket", file=sys.stderr)
+        tell(f"usage: {sys.argv[0]}, started by isolation-restore.socket")
         return 2
     news = socket.socket(fileno=3)
     sound = True
@@ -113,4 +119,4 @@ def main(arguments: t.Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
