@@ -94,9 +94,7 @@ def restore() -> bool:
         return True
     # A file that has just gone belongs to a module that removes its table.
     if missing():
-        print(
-            f"{', '.join(paths)}: nft refused: {done.stderr.strip()}: apply the collection's modules again", flush=True
-        )
+        tell(f"{', '.join(paths)}: nft refused: {done.stderr.strip()}: apply the collection's modules again")
         return False
     return True
 
