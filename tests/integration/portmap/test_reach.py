@@ -161,5 +161,7 @@ def test_source_spoofing(stage: World) -> None:
     stage.sh("ip route change default via 10.88.0.1 dev eth0 src 203.0.113.9", ns="web")
     stage.sh("ip route add 203.0.113.9 dev iso0; nft add rule inet isolation_bridge spoof-iso0 counter")
     check(stage, "web", {(CLIENT4, 6000): CLOSED, (PEER4, 3000): CLOSED})
+    stage.sh("nft flush chain bridge isolation_bridge link-v-web")
+    check(stage, "web", {(CLIENT4, 6000): CLOSED, (PEER4, 3000): CLOSED})
     stage.sh("nft flush chain inet isolation_bridge spoof-iso0")
     assert CLOSED not in ask(stage, "web", ("udp", PEER4, 3000)).values(), "the attack itself does not work"
