@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import _paths
 from .._plan import Step
@@ -49,8 +49,8 @@ class Managers:
 class State:
     """Which managers the host has, and the text of each drop-in that is there."""
 
-    managers: Managers
-    files: t.Mapping[str, str]
+    managers: Managers = Managers()
+    files: t.Mapping[str, str] = field(default_factory=dict)
 
 
 def managers() -> Managers:
