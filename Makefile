@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -38,6 +38,9 @@ test-integration: setup ## modules on this kernel, in namespaces of their own (r
 
 test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (root for its first image)
 	@tests/machine/molecule test $(ARGS)
+
+bench: ## published ports beside Docker's and Podman's: times, rules, latency (root; ARGS=--quick, --long)
+	@benchmarks/run $(ARGS)
 
 demo: setup-controller ## run an isolated web service on this machine, published on DEMO_PORT (root)
 	@demo/up

@@ -1,0 +1,81 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The collection's own way: `nat_portmap` on a bridge of `bridge`, with the service's link guarded as a service's is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import typing as t
+
+from standins import Service
+from world import World
+
+from . import latency, observe
+from .figures import Figure, Row
+from .scatter import scattered
+
+ADDRESS, GATEWAY = "10.88.0.17", "10.88.0.1"
+PORT, OTHER_PORT = 8080, 8081
+BESIDE = 70  # below every scattered port
+
+Mappings = list[dict[str, t.Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How often to repeat what, and how many connections to make to each port in how many rounds."""
+
+    repetitions: int
+    rounds: int
+    connections: int
+
+
+def prepare(world: World) -> None:
+    """A bridge, a service on it, and its server."""
+    world.apply("bridge", name="iso0", addresses=[f"{GATEWAY}/24"])
+    Service(world, "web", "iso0", [ADDRESS], [GATEWAY])
+    latency.serve(world, [], PORT, OTHER_PORT, ns="web")
+
+
+def measure(world: World, number: int, effort: Effort) -> Row:
+    """One row: `number` ports of one owner, all of them to one port of the service."""
+    ports = scattered(number)
+    wanted: Mappings = [{"host_port": port, "address": ADDRESS, "port": PORT} for port in ports]
+    moved = [
+        {**mapping, "port": OTHER_PORT} if index == number // 2 else mapping for index, mapping in enumerate(wanted)
+    ]
+    beside: Mappings = [{"host_port": BESIDE, "address": ADDRESS, "port": PORT}]
+    beside_moved: Mappings = [{**beside[0], "port": OTHER_PORT}]
+    times: dict[str, list[float]] = {key: [] for key in ("apply", "again", "change", "beside", "remove")}
+
+    def timed(key: str, changes: bool, **args: t.Any) -> None:
+        started = time.perf_counter()
+        result = world.apply("nat_portmap", diff=False, **args)
+        times[key].append(time.perf_counter() - started)
+        if result["changed"] is not changes:
+            raise RuntimeError(f"{key} of {number} ports: changed is {result['changed']}")
+
+    row = Row(number)
+    for repetition in range(effort.repetitions):
+        before = observe.processes(world)
+        timed("apply", True, name="web", mappings=wanted)
+        timed("again", False, name="web", mappings=wanted)
+        if repetition == 0:
+            row.processes = len(observe.processes(world)) - len(before)
+            row.rules, row.elements = observe.nft_objects(world)
+            row.latency = latency.measure(world, ports[0], ports[-1], effort.rounds, effort.connections)
+            samples = [
+                observe.kernel_bytes_of_table(world, "inet isolation_nat", "/etc/isolation/nat.nft") for _ in range(3)
+            ]
+            row.kernel_bytes = Figure.of(samples)
+        timed("change", True, name="web", mappings=moved)
+        world.apply("nat_portmap", diff=False, name="other", mappings=beside)
+        timed("beside", True, name="other", mappings=beside_moved)
+        world.apply("nat_portmap", diff=False, name="other", state="absent")
+        timed("remove", True, name="web", state="absent")
+    row.apply, row.again, row.change = (Figure.of(times[key]) for key in ("apply", "again", "change"))
+    row.change_beside, row.remove = Figure.of(times["beside"]), Figure.of(times["remove"])
+    return row
