@@ -14,7 +14,7 @@ from .. import _paths
 from . import restore
 from .files import RemoveFile, WriteFile, file_matches, remove_empty_directories, remove_file
 from .process import SEARCH_PATH, run
-from .systemd import DAEMON_RELOAD, Systemctl, booted, unit_file
+from .systemd import DAEMON_RELOAD, Systemctl, active, booted, forget_failure, unit_file
 
 FOLDER = _paths.ETC + "/boot.d"
 HELPER = _paths.LIBEXEC + "/boot"
@@ -74,10 +74,12 @@ def _files() -> dict[str, tuple[str, int]]:
 
 
 def gaps() -> tuple[str, ...]:
-    """The paths of what the host lacks to bring our state back at boot; empty if all is there."""
+    """What the host lacks to bring our state back at boot and after a flush: paths of files, and units that do not run; empty if all is there."""
     missing = [path for path, (text, mode) in _files().items() if not file_matches(path, text, mode)]
     if booted():
         missing += [path for path in (_WANTED, restore.WANTED) if not os.path.lexists(path)]
+        if not missing and not active(restore.SOCKET):
+            missing.append(f"{restore.SOCKET} (stopped)")
     return tuple(missing)
 
 
@@ -123,6 +125,7 @@ class TidyBoot:
             if os.path.exists(unit_file(restore.SOCKET)):
                 Systemctl("disable", (restore.SOCKET,), ("--now",)).run()
                 Systemctl("stop", (restore.SERVICE,)).run()
+                forget_failure(restore.SERVICE)
             Systemctl("disable", (UNIT,), ("--now",)).run()
             for unit in (UNIT, restore.SOCKET, restore.SERVICE):
                 remove_file(unit_file(unit))

@@ -88,6 +88,11 @@ def show(units: t.Sequence[str], properties: t.Sequence[str]) -> dict[str, dict[
     return answers
 
 
+def active(unit: str) -> bool:
+    """Whether a unit runs: a service, or a socket that is listened on."""
+    return run(["systemctl", "is-active", "--quiet", "--", unit], check=False).returncode == 0
+
+
 def forget_failure(unit: str) -> None:
     """Let a stopped unit not count as failed: one that is gone would do so until the next boot (systemctl(1), reset-failed)."""
     run(["systemctl", "reset-failed", "--", unit], check=False)

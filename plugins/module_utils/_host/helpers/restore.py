@@ -37,7 +37,7 @@ PAUSE = 0.1
 _DELETED = 10 << 8 | 2
 """The type of the message that tells of a deleted table: NFNL_SUBSYS_NFTABLES and NFT_MSG_DELTABLE (linux/netfilter)."""
 
-_NOBODY = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
 def tells_of_deletion(data: bytes) -> bool:
@@ -70,7 +70,7 @@ def tell(text: str) -> None:
 
 
 def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["nft", *arguments], input=text, capture_output=True, text=True, env=_NOBODY, check=False)
+    return subprocess.run(["nft", *arguments], input=text, capture_output=True, text=True, env=_ENVIRONMENT, check=False)
 
 
 def missing() -> list[str]:
