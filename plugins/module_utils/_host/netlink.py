@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import typing as t
@@ -161,11 +162,26 @@ class ChangeAddress:
 
 @dataclass(frozen=True)
 class Flow:
-    """Which tracked connections to forget: their destination before translation. Any local address if `address` is None."""
+    """Which tracked connections to forget: their destination before translation. Any local address if `address` is None.
+
+    Those are kept that lead to one of the targets `keep` (a port of None is any) and whose client may reach them: it is in
+    none of the networks `deny`, and in one of `allow` if there are any.
+    """
 
     six: bool
     address: str | None
     port: int | None
+    keep: frozenset[tuple[str, int | None]] = frozenset()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def keeps(self, client: str, target: tuple[str, int]) -> bool:
+        """Whether a connection may stay."""
+        if target not in self.keep and (target[0], None) not in self.keep:
+            return False
+        source = ipaddress.ip_address(client)
+        allowed = not self.allow or any(source in ipaddress.ip_network(network) for network in self.allow)
+        return allowed and not any(source in ipaddress.ip_network(network) for network in self.deny)
 
 
 def _local_addresses(kernel: t.Any, family: int) -> frozenset[str]:
@@ -199,23 +215,27 @@ class ForgetUdp:
 
         with IPRoute() as kernel:
             local = _local_addresses(kernel, family)
-        exact = {(flow.address, flow.port) for flow in wanted}
+        flows = {(flow.address, flow.port): flow for flow in wanted}
 
-        def hit(entry: t.Any) -> bool:
+        def hit(entry: t.Any, answer: t.Any) -> bool:
             keys = [(entry.daddr, entry.dport), (entry.daddr, None)]
             if entry.daddr in local or entry.daddr.startswith("127."):
                 keys.append((None, entry.dport))
-            return any(key in exact for key in keys)
+            concerned = [flows[key] for key in keys if key in flows]
+            return any(not flow.keeps(entry.saddr, (answer.saddr, answer.sport)) for flow in concerned)
 
         table = NFCTSocket(nfgen_family=family)
         try:
             narrow = NFCTAttrTuple(family=family, proto=socket.IPPROTO_UDP)
             found = [
-                NFCTAttrTuple.from_netlink(family, message.get_attr("CTA_TUPLE_ORIG"))
+                tuple(
+                    NFCTAttrTuple.from_netlink(family, message.get_attr(side))
+                    for side in ("CTA_TUPLE_ORIG", "CTA_TUPLE_REPLY")
+                )
                 for message in table.dump(tuple_orig=narrow)
             ]
-            for entry in found:
-                if entry.proto == socket.IPPROTO_UDP and hit(entry):
+            for entry, answer in found:
+                if entry.proto == socket.IPPROTO_UDP and hit(entry, answer):
                     try:
                         table.entry("del", tuple_orig=entry)
                     except Refused as error:

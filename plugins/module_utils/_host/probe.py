@@ -15,8 +15,8 @@ from .files import read_text
 from .process import run
 
 
-def ask_http(address: str, port: int, path: str, timeout: float) -> str | None:
-    """GET a path; None if the answer is a success or a redirection, else what happened instead."""
+def ask_http(address: str, port: int, path: str, timeout: float, status: int | None = None) -> str | None:
+    """GET a path; None if the answer has that status, or is a success or a redirection; else what happened instead."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
@@ -25,7 +25,9 @@ def ask_http(address: str, port: int, path: str, timeout: float) -> str | None:
         return f"GET http://{address}:{port}{path}: {error or type(error).__name__}"
     finally:
         connection.close()
-    return None if 200 <= code < 400 else f"GET http://{address}:{port}{path}: status {code}"
+    if code == status or (status is None and 200 <= code < 400):
+        return None
+    return f"GET http://{address}:{port}{path}: status {code}" + (f", not {status}" if status else "")
 
 
 def ask_tcp(address: str, port: int, timeout: float) -> str | None:

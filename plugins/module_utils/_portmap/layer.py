@@ -10,8 +10,9 @@ import typing as t
 
 from .._plan import TaskPlan
 from .._runner import Layer, Options, Request
+from .model import PortmapSpec
 from .plan import plan_task
-from .spec import OPTIONS, PortmapSpec, parse
+from .spec import OPTIONS, parse
 from .state import World, observe
 
 

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._errors import InvalidOption, IsolationError
+from .._errors import InvalidOption
 from .._host.boot import EnsureBoot, TidyBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.netlink import Flow, ForgetUdp
@@ -18,16 +18,23 @@ from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from . import render
-from .apply import RequireTools
-from .render import Elements, Key
-from .spec import Mapping, PortmapSpec, from_record
+from .apply import PortmapError, RequireTools, VerifyOrRevert
+from .elements import (
+    CHAIN,
+    Elements,
+    Key,
+    all_elements,
+    mapping_elements,
+    port_keys,
+    service_element,
+    show_data,
+    show_key,
+    udp_place,
+)
+from .model import Mapping, PortmapSpec, from_record
 from .state import LAYER, SCRIPT, TABLE_FILE, World, describe
 
 _SCRIPT = f"#!/bin/sh\n# {_paths.MARKER}\nset -e\nnft -f {TABLE_FILE}\n"
-
-
-class PortmapError(IsolationError):
-    """What is asked of published ports can't be."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Delta:
     def keys(self) -> set[Key]:
         """All keys that change."""
         return {*self.delete, *self.add}
+
+    def back(self, actual: t.Mapping[Key, tuple[str, str]]) -> Delta:
+        """What undoes it: `actual` are the elements before."""
+        return Delta(frozenset(self.add), {key: actual[key] for key in self.delete})
 
 
 def desired_specs(specs: t.Iterable[PortmapSpec], records: t.Mapping[str, Record]) -> dict[str, PortmapSpec]:
@@ -95,8 +106,7 @@ def _refuse(name: str, mapping: Mapping, owner: str, other: Mapping) -> None:
 def _check_listeners(spec: PortmapSpec, world: World) -> None:
     """Refuse ports at which a process of the host waits: it would get nothing any more."""
     for mapping in spec.mappings:
-        wanted = render.mapping_elements(mapping, spec.name)
-        if all(world.elements.get(key, ("", ""))[1] == spec.name for key in wanted):
+        if all(world.elements.get(key, ("", ""))[1] == spec.name for key in port_keys(mapping)):
             continue
         for listener in world.listeners:
             if listener.protocol != mapping.protocol or listener.port not in mapping.ports:
@@ -129,6 +139,11 @@ def plan_delta(actual: t.Mapping[Key, tuple[str, str]], wanted: Elements, scope:
     for key, (_data, owner) in actual.items():
         if key not in wanted and (not owner or owner in scope or owner not in known):
             delete.add(key)
+    gone = {key for key in delete if key[0] == CHAIN}
+    if gone:
+        # An owner that this task is not about may still lead to a chain.
+        held = {(CHAIN, data[len("goto ") :]) for key, (data, _owner) in actual.items() if key not in delete}
+        delete -= gone & held
     return Delta(frozenset(delete), add)
 
 
@@ -138,16 +153,16 @@ def _before(
     """What the kernel has in place of a mapping, for people."""
     earlier = old.get(mapping.label)
     if earlier is not None:
-        wanted = render.mapping_elements(earlier, owner)
+        wanted = mapping_elements(earlier, owner)
         if all(actual.get(key) == value for key, value in wanted.items()):
-            return earlier.target
-    keys = list(render.mapping_elements(mapping, owner))
+            return earlier.summary
+    keys = port_keys(mapping)
     held = [actual[key] for key in keys if key in actual]
     if not held:
         return None
     if len(keys) == 1:
         data, holder = held[0]
-        return data.replace(" . ", ":") + ("" if holder == owner else f" (of {holder or 'nobody'})")
+        return show_data(data) + ("" if holder == owner else f" (of {holder or 'nobody'})")
     return f"{len(held)} of {len(keys)} ports"
 
 
@@ -158,35 +173,51 @@ def _changes(spec: PortmapSpec, actual: t.Mapping[Key, tuple[str, str]], record:
     changes = []
     wanted: set[Key] = set()
     for mapping in spec.mappings if spec.present else ():
-        elements = render.mapping_elements(mapping, spec.name)
+        elements = mapping_elements(mapping, spec.name)
         wanted.update(elements)
         if any(actual.get(key) != value for key, value in elements.items()):
-            changes.append(Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.target))
+            changes.append(Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.summary))
     for service in spec.service_addresses if spec.present else ():
-        ((key, value),) = render.service_element(service, spec.name).items()
+        ((key, value),) = service_element(service, spec.name).items()
         wanted.add(key)
         if actual.get(key) != value:
-            changes.append(Change(render.show_key(key), actual.get(key, (None,))[0], service.to))
+            changes.append(Change(show_key(key), actual.get(key, (None,))[0], service.to))
     stale = {key for key, (_data, owner) in actual.items() if owner == spec.name} - wanted
     labels = {change.key for change in changes}
     for mapping in old.mappings:
-        mine = set(render.mapping_elements(mapping, spec.name)) & stale
+        mine = set(mapping_elements(mapping, spec.name)) & stale
         if mine and mapping.label not in labels:
-            changes.append(Change(mapping.label, mapping.target, None))
+            changes.append(Change(mapping.label, mapping.summary, None))
         stale -= mine
-    changes += [Change(render.show_key(key), actual[key][0].replace(" . ", ":"), None) for key in sorted(stale)]
+    changes += [Change(show_key(key), show_data(actual[key][0]), None) for key in sorted(stale)]
     return changes
 
 
-def _flows(keys: t.Iterable[Key]) -> tuple[Flow, ...]:
-    """Tracked UDP connections that a change of these elements leaves behind."""
-    flows = []
-    for key in sorted(keys):
-        found = render.flow_of(key)
-        if found is not None:
-            six, address, ports = found
-            flows += [Flow(six, address, port) for port in ports] if ports else [Flow(six, address, None)]
-    return tuple(flows)
+def _flows(keys: t.Iterable[Key], specs: t.Iterable[PortmapSpec]) -> tuple[Flow, ...]:
+    """Tracked UDP connections that a change of these elements leaves behind; `specs` are what is published now."""
+    places = {place for place in map(udp_place, keys) if place is not None}
+    if not places:
+        return ()
+    mappings: dict[tuple[bool, str | None, int], Mapping] = {}
+    services: dict[str, str] = {}
+    for spec in specs:
+        services.update((service.address, service.to) for service in spec.service_addresses)
+        for mapping in spec.mappings:
+            if mapping.protocol == "udp":
+                mappings.update(((mapping.six, mapping.host_address, port), mapping) for port in mapping.ports)
+    flows = {}
+    for six, address, ports in places:
+        for port in ports or ():
+            mapping_ = mappings.get((six, address, port))
+            flows[six, address, port] = (
+                Flow(six, address, port)
+                if mapping_ is None
+                else Flow(six, address, port, frozenset(mapping_.targets(port)), mapping_.allow, mapping_.deny)
+            )
+        if ports is None and address is not None:
+            kept = frozenset({(services[address], None)}) if address in services else frozenset()
+            flows[six, address, 0] = Flow(six, address, None, kept)
+    return tuple(flows[key] for key in sorted(flows, key=lambda key: (key[0], key[1] or "", key[2])))
 
 
 def _element(spec: PortmapSpec, world: World, project: str) -> tuple[list[Change], list[Step], list[Step]]:
@@ -197,7 +228,7 @@ def _element(spec: PortmapSpec, world: World, project: str) -> tuple[list[Change
         if record is not None:
             changes = changes or [Change("state", "present", "absent")]
         return changes, [RequireTools()] if changes else [], [DropRecord(record)] if record else []
-    wanted = Record(LAYER, spec.name, project, spec.record(), {})
+    wanted = Record(LAYER, spec.name, project, spec.kept, {})
     before: list[Step] = [RequireTools()]
     if record != wanted:
         if not changes:
@@ -206,48 +237,106 @@ def _element(spec: PortmapSpec, world: World, project: str) -> tuple[list[Change
     return changes, before, []
 
 
-def _shared(world: World, specs: t.Mapping[str, PortmapSpec], scope: t.Collection[str]) -> list[Step]:
+def _forget(flows: tuple[Flow, ...]) -> list[Step]:
+    return [ForgetUdp(flows)] if flows else []
+
+
+def _ruleset(script: str) -> Step:
+    return ApplyRuleset(script, f"table {render.TABLE}")
+
+
+def _remove(world: World, keys: t.Iterable[Key], there: bool) -> list[Step]:
+    """Away with the table. The files go before it: what restores it goes by them."""
+    files = ((TABLE_FILE, world.table_file), (SCRIPT, world.script))
+    steps: list[Step] = [RemoveFile(path, _paths.ETC) for path, text in files if text is not None]
+    return [*steps, *([_ruleset(render.table_text(None))] if there else []), *_forget(_flows(keys, ()))]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the table is to be: of whom, with which elements, as text, and what changes in it."""
+
+    specs: t.Mapping[str, PortmapSpec]
+    elements: Elements
+    text: str
+    delta: Delta
+
+
+def _target(specs: t.Mapping[str, PortmapSpec], world: World, scope: t.Collection[str]) -> Target:
+    wanted = all_elements(specs.values())
+    delta = plan_delta(world.elements, wanted, scope) if world.intact else Delta()
+    return Target(specs, wanted, render.table_text(wanted), delta)
+
+
+def _shared(world: World, target: Target) -> list[Step]:
     """The file, then the one transaction, then what it leaves behind."""
+    if not target.specs:
+        return _remove(world, world.elements, world.there)
     steps: list[Step] = []
-    if not specs:
-        # The files before the table: what restores it goes by them.
-        files = ((TABLE_FILE, world.table_file), (SCRIPT, world.script))
-        steps += [RemoveFile(path, _paths.ETC) for path, text in files if text is not None]
-        if world.there:
-            steps += [ApplyRuleset(render.table_text(None), f"table {render.TABLE}")]
-        return [*steps, ForgetUdp(_flows(world.elements))] if _flows(world.elements) else steps
-    wanted = render.all_elements(specs.values())
-    text = render.table_text(wanted)
-    for path, content, found in ((TABLE_FILE, text, world.table_file), (SCRIPT, _SCRIPT, world.script)):
+    for path, content, found in ((TABLE_FILE, target.text, world.table_file), (SCRIPT, _SCRIPT, world.script)):
         if found != content:
             steps.append(WriteFile(path, content))
     if world.intact:
-        delta = plan_delta(world.elements, wanted, scope)
-        script = render.delta_text(delta.delete, delta.add) if delta.keys else ""
-        flows = _flows(delta.keys)
+        keys = target.delta.keys
+        script = render.delta_text(target.delta.delete, target.delta.add) if keys else ""
     else:
-        script = text
-        flows = _flows(key for key in {*wanted, *world.elements} if wanted.get(key) != world.elements.get(key))
-    if script:
-        steps.append(ApplyRuleset(script, f"table {render.TABLE}"))
-    if flows:
-        steps.append(ForgetUdp(flows))
-    return steps
+        keys = _differing(target.elements, world.elements)
+        script = target.text
+    steps += [_ruleset(script)] if script else []
+    return [*steps, *_forget(_flows(keys, target.specs.values()))]
 
 
-def _boot_changes(world: World, specs: t.Mapping[str, PortmapSpec], touched: bool) -> list[Change]:
+def _differing(one: t.Mapping[Key, t.Any], other: t.Mapping[Key, t.Any]) -> set[Key]:
+    return {key for key in {*one, *other} if one.get(key) != other.get(key)}
+
+
+def _back(world: World, target: Target, specs: t.Sequence[PortmapSpec], project: str) -> list[Step]:
+    """What undoes a task: records, files, and the table, in one transaction.
+
+    A table that was damaged or missing is not damaged again: it becomes what the records said.
+    """
+    steps: list[Step] = []
+    for spec in specs:
+        record = world.records.get(spec.name)
+        if spec.present:
+            steps.append(SaveRecord(record) if record else DropRecord(Record(LAYER, spec.name, project)))
+    earlier = {name: from_record(name, record.spec) for name, record in world.records.items()}
+    if not earlier and not world.there:
+        gone = World(table_file="", script="")
+        return [*steps, *_remove(gone, target.elements, True)]
+    wanted = all_elements(earlier.values())
+    if world.intact:
+        back = target.delta.back(world.elements)
+        keys, script = back.keys, render.delta_text(back.delete, back.add) if back.keys else ""
+    else:
+        keys, script = _differing(wanted, target.elements), render.table_text(wanted)
+    for path, content in ((TABLE_FILE, world.table_file), (SCRIPT, world.script)):
+        steps.append(RemoveFile(path, _paths.ETC) if content is None else WriteFile(path, content))
+    steps += [_ruleset(script)] if script else []
+    return [*steps, *_forget(_flows(keys, earlier.values()))]
+
+
+def _verify(world: World, target: Target, specs: t.Sequence[PortmapSpec], project: str) -> list[Step]:
+    checks = tuple((spec.name, spec.verify) for spec in specs if spec.present and spec.verify is not None)
+    return [VerifyOrRevert(checks, tuple(_back(world, target, specs, project)))] if checks else []
+
+
+def _common_changes(world: World, target: Target, touched: bool) -> list[Change]:
     """Lines about what all owners share; files that differ because a mapping does need none."""
     changes = []
-    if specs and world.there and not world.intact:
+    if world.there and not world.intact:
         changes.append(Change("nftables", "other definitions", f"table {render.TABLE}"))
-    if specs and not world.there and not touched:
+    if not world.there and not touched:
         changes.append(Change("nftables", "absent", f"table {render.TABLE}"))
-    if specs and not touched:
-        stale = [] if world.table_file == render.table_text(render.all_elements(specs.values())) else [TABLE_FILE]
-        stale += [] if world.script == _SCRIPT else [SCRIPT]
-        stale += world.boot_gaps
-        if stale:
-            changes.append(Change("boot files", "other", ", ".join(sorted(stale))))
+    if touched:
+        return changes
+    if target.delta.keys:
+        changes.append(Change("nftables", "other elements", ", ".join(map(show_key, sorted(target.delta.keys)))))
+    stale = [] if world.table_file == target.text else [TABLE_FILE]
+    stale += [] if world.script == _SCRIPT else [SCRIPT]
+    stale += world.boot_gaps
+    if stale:
+        changes.append(Change("boot files", "other", ", ".join(sorted(stale))))
     return changes
 
 
@@ -264,11 +353,12 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
     for spec in specs:
         if spec.present:
             _check_listeners(spec, world)
+    target = _target(desired, world, scope)
     drafts = [_element(spec, world, project) for spec in specs]
     touched = any(changes for changes, _before_, _after in drafts)
     for index, spec in enumerate(specs):
         if spec.present:
-            drafts[index][0].extend(_boot_changes(world, desired, touched))
+            drafts[index][0].extend(_common_changes(world, target, touched))
             break
     changed = any(changes for changes, _before_, _after in drafts)
     last = max((index for index, draft in enumerate(drafts) if draft[0]), default=-1)
@@ -285,5 +375,8 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
         )
         for index, (spec, (changes, before, after)) in enumerate(zip(specs, drafts))
     )
+    if not changed:
+        return TaskPlan(elements)
     # An element that fails does not keep the shared steps from being taken: they look for the tools themselves.
-    return TaskPlan(elements, (RequireTools(), *_shared(world, desired, scope)) if changed else ())
+    shared = [RequireTools(), *_shared(world, target), *_verify(world, target, specs, project)]
+    return TaskPlan(elements, tuple(shared))

@@ -2,105 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The nftables table of published ports as text, and its elements. Pure.
-
-Exact ports lie in hash maps, so that a connection costs the same however many ports there are: one for ports of every
-address and one for ports of one address, since nft 1.0.6 takes no constant in a concatenation. A range that keeps its
-numbers is one element of an interval map that holds addresses only; a shifted one is an element for each port.
-"""
+"""The nftables table of published ports as text. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
 from .. import _paths
 from .._bridge.render import GROUP
-from .spec import PROTOCOLS, Mapping, PortmapSpec, ServiceAddress
+from .elements import CHAIN, Elements, Key
 
 TABLE = "inet isolation_nat"
 
-Key = t.Tuple[str, str]
-"""A map and a key in it, in nft's words: `("any4", "6 . 80")`."""
-
-Elements = t.Dict[Key, t.Tuple[str, str]]
-"""Data and owner by key. The pairs of the sets `self4` and `self6` have neither."""
-
-_NAMES = {str(number): name for name, number in PROTOCOLS.items()}
 _CHUNK = 1000
 
 _FAMILIES = (("4", "ip", "ipv4_addr", "127.0.0.0/8"), ("6", "ip6", "ipv6_addr", "::1"))
-
-
-def _keys(mapping: Mapping) -> t.Iterator[tuple[Key, str]]:
-    version = "6" if mapping.six else "4"
-    kind = ("any" if mapping.host_address is None else "one") + version
-    start = "" if mapping.host_address is None else f"{mapping.host_address} . "
-    start += f"{PROTOCOLS[mapping.protocol]} . "
-    if mapping.low < mapping.high and mapping.port == mapping.low:
-        yield (f"{kind}_range", f"{start}{mapping.low}-{mapping.high}"), mapping.address
-        return
-    for port in mapping.ports:
-        yield (kind, f"{start}{port}"), f"{mapping.address} . {mapping.port + port - mapping.low}"
-
-
-def mapping_elements(mapping: Mapping, owner: str) -> Elements:
-    """The elements of one mapping."""
-    return {key: (data, owner) for key, data in _keys(mapping)}
-
-
-def service_element(service: ServiceAddress, owner: str) -> Elements:
-    """The element of a service address."""
-    return {("service6" if service.six else "service4", service.address): (service.to, owner)}
-
-
-def owner_elements(spec: PortmapSpec) -> Elements:
-    """All elements that belong to an owner."""
-    found: Elements = {}
-    for mapping in spec.mappings:
-        found.update(mapping_elements(mapping, spec.name))
-    for service in spec.service_addresses:
-        found.update(service_element(service, spec.name))
-    return found
-
-
-def self_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
-    """A pair for each target: a service that reaches itself by the host must be masqueraded, or it would answer itself directly."""
-    targets = {mapping.address for spec in specs for mapping in spec.mappings}
-    targets |= {service.to for spec in specs for service in spec.service_addresses}
-    return {("self6" if ":" in target else "self4", f"{target} . {target}"): ("", "") for target in targets}
-
-
-def all_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
-    """All elements of the table."""
-    specs = list(specs)
-    found: Elements = {}
-    for spec in specs:
-        found.update(owner_elements(spec))
-    found.update(self_elements(specs))
-    return found
-
-
-def flow_of(key: Key) -> tuple[bool, str | None, range | None] | None:
-    """What a UDP element translates: family, address (None: every one of the host), ports (None: all). None if it is not of UDP."""
-    kind, words = key[0], key[1].split(" . ")
-    six = "6" in kind
-    if kind.startswith("self"):
-        return None
-    if kind.startswith("service"):
-        return six, words[0], None
-    if words[-2] != str(PROTOCOLS["udp"]):
-        return None
-    low, _sep, high = words[-1].partition("-")
-    return six, words[0] if kind.startswith("one") else None, range(int(low), int(high or low) + 1)
-
-
-def show_key(key: Key) -> str:
-    """An element's key for people, such as `tcp 80` or `udp 127.0.0.1 9000-9009`."""
-    kind, words = key[0], key[1].split(" . ")
-    if kind.startswith("service"):
-        return f"service address {words[0]}"
-    return " ".join([_NAMES.get(words[-2], words[-2]), *words[:-2], words[-1]])
 
 
 def _maps() -> list[tuple[str, str, bool]]:
@@ -113,29 +29,59 @@ def _maps() -> list[tuple[str, str, bool]]:
             (f"any{version}", f"{key} : {exact}", False),
             (f"one{version}_range", f"{kind} . {key} : {kind}", True),
             (f"any{version}_range", f"{key} : {kind}", True),
+            (f"one{version}_spread", f"{kind} . {key} : verdict", False),
+            (f"any{version}_spread", f"{key} : verdict", False),
+            (f"allow{version}", f"{kind} . {kind} . {key}", True),
+            (f"deny{version}", f"{kind} . {kind} . {key}", True),
+            (f"only{version}", f"{kind} . {key}", True),
             (f"service{version}", f"{kind} : {kind}", False),
             (f"self{version}", f"{kind} . {kind}", False),
         ]
     return found
 
 
+def _judge(proto: str, version: str) -> list[str]:
+    """Rules about new connections to ports that are not for everybody."""
+    place = f"{proto} daddr . meta l4proto . th dport"
+    return [
+        f"{proto} saddr . {place} @deny{version} drop",
+        f"{proto} saddr . {place} @allow{version} accept",
+        f"{place} @only{version} drop",
+    ]
+
+
+def _publish(proto: str, version: str) -> list[str]:
+    """Rules that lead ports of the host elsewhere."""
+    one, any_ = f"{proto} daddr . meta l4proto . th dport", "meta l4proto . th dport"
+    rules = [f"dnat {proto} to {one} map @one{version}{suffix}" for suffix in ("", "_range")]
+    rules.append(f"{one} vmap @one{version}_spread")
+    if version == "6":
+        rules.append("ip6 daddr ::1 return")
+    rules += [f"dnat {proto} to {any_} map @any{version}{suffix}" for suffix in ("", "_range")]
+    return [*rules, f"meta nfproto ipv{version} {any_} vmap @any{version}_spread"]
+
+
 def _chains() -> list[tuple[str, list[str]]]:
     guard = ["type filter hook prerouting priority -300; policy accept;"]
-    publish, service, output, post = [], [], [], ["type nat hook postrouting priority 90; policy accept;"]
+    publish, judge, service, output = [], [], [], []
+    post = ["type nat hook postrouting priority 90; policy accept;"]
     for version, proto, _kind, loopback in _FAMILIES:
         guard += [f'iifname != "lo" {proto} {side} {loopback} drop' for side in ("saddr", "daddr")]
-        one, any_ = f"{proto} daddr . meta l4proto . th dport", "meta l4proto . th dport"
-        publish += [f"dnat {proto} to {one} map @one{version}{suffix}" for suffix in ("", "_range")]
-        if version == "6":
-            publish.append("ip6 daddr ::1 return")
-        publish += [f"dnat {proto} to {any_} map @any{version}{suffix}" for suffix in ("", "_range")]
+        judge += _judge(proto, version)
+        publish += _publish(proto, version)
         service.append(f"iifgroup {GROUP} dnat {proto} to {proto} daddr map @service{version}")
         output.append(f"dnat {proto} to {proto} daddr map @service{version}")
         post.append(f"{proto} saddr . {proto} daddr @self{version} masquerade")
     post.append('ip saddr 127.0.0.0/8 oifname != "lo" ct status dnat masquerade')
     local = "fib daddr type local jump publish"
+    admit = [
+        "type filter hook prerouting priority -120; policy accept;",
+        "ct state new fib daddr type local jump judge",
+    ]
     return [
         ("guard", guard),
+        ("judge", judge),
+        ("admit", admit),
         ("publish", publish),
         ("prerouting", ["type nat hook prerouting priority -110; policy accept;", local, *service]),
         ("output", ["type nat hook output priority -110; policy accept;", local, *output]),
@@ -143,8 +89,18 @@ def _chains() -> list[tuple[str, list[str]]]:
     ]
 
 
+def _spread_rule(data: str) -> str:
+    """The rule of a chain that spreads connections, each new one to the next target."""
+    protocol, _sep, targets = data.partition(" ")
+    held = targets.split(", ")
+    family = "ip6" if ":" in targets else "ip"
+    listed = ", ".join(f"{number} : {target}" for number, target in enumerate(held))
+    return f"meta l4proto {protocol} dnat {family} to numgen inc mod {len(held)} map {{ {listed} }}"
+
+
 def _element(key: str, data: str, owner: str) -> str:
-    return f'{key} comment "{owner}" : {data}' if data else key
+    comment = f' comment "{owner}"' if owner else ""
+    return f"{key}{comment} : {data}" if data else f"{key}{comment}"
 
 
 def table_text(elements: Elements | None) -> str:
@@ -162,7 +118,10 @@ def table_text(elements: Elements | None) -> str:
         if name in held:
             lines += ["\t\telements = {", *(f"\t\t\t{element}," for element in held[name]), "\t\t}"]
         lines.append("\t}")
-    for name, rules in _chains():
+    chains = [
+        (name, [_spread_rule(data)]) for (kind, name), (data, _owner) in sorted(elements.items()) if kind == CHAIN
+    ]
+    for name, rules in [*chains, *_chains()]:
         lines += [f"\tchain {name} {{", *(f"\t\t{rule}" for rule in rules), "\t}"]
     lines.append("}")
     return "\n".join(lines) + "\n"
@@ -177,49 +136,22 @@ def _batches(verb: str, items: t.Mapping[str, list[str]]) -> list[str]:
 
 
 def delta_text(delete: t.Iterable[Key], add: Elements) -> str:
-    """A script for `nft -f` that deletes and adds elements in one transaction; a key in both is swapped."""
+    """A script for `nft -f` that deletes and adds elements in one transaction; a key in both is swapped.
+
+    A chain is made before an element leads to it, and deleted after the last one that did.
+    """
     gone: dict[str, list[str]] = {}
     for name, key in sorted(delete):
         gone.setdefault(name, []).append(key)
     new: dict[str, list[str]] = {}
+    chains = set(gone.pop(CHAIN, []))
+    made = []
     for (name, key), (data, owner) in sorted(add.items()):
-        new.setdefault(name, []).append(_element(key, data, owner))
-    return "\n".join([*_batches("delete", gone), *_batches("add", new)]) + "\n"
-
-
-def _word(value: t.Any) -> str:
-    """One part of a key or of data in JSON: a string, a number, a range, or a prefix (of ports or of one address)."""
-    if isinstance(value, dict):
-        if "range" in value:
-            low, high = value["range"]
-            return f"{low}-{high}"
-        if "prefix" in value:
-            address, length = value["prefix"]["addr"], value["prefix"]["len"]
-            if str(address).isdigit():
-                return f"{address}-{int(address) + 2 ** (16 - length) - 1}"
-            return str(ipaddress.ip_network(f"{address}/{length}").network_address)
-        return str(value)
-    return str(PROTOCOLS.get(value, value)) if isinstance(value, str) else str(value)
-
-
-def _words(value: t.Any) -> str:
-    parts = value["concat"] if isinstance(value, dict) and "concat" in value else [value]
-    return " . ".join(_word(part) for part in parts)
-
-
-def parse_elements(objects: t.Iterable[t.Mapping[str, t.Any]]) -> Elements:
-    """The elements of the table from its JSON (libnftables-json(5)), whichever release of nft wrote it."""
-    found: Elements = {}
-    for item in objects:
-        body = item.get("map") or item.get("set")
-        if body is None:
-            continue
-        held = body.get("elem", [])
-        for entry in held if isinstance(held, list) else [held]:
-            pair = entry if isinstance(entry, list) else [entry, ""]
-            key, data, owner = pair[0], pair[1], ""
-            if isinstance(key, dict) and "elem" in key:
-                owner = key["elem"].get("comment", "")
-                key = key["elem"]["val"]
-            found[(body["name"], _words(key))] = (_words(data) if data != "" else "", owner)
-    return found
+        if name == CHAIN:
+            made.append(f"{'flush' if key in chains else 'add'} chain {TABLE} {key}")
+            made.append(f"add rule {TABLE} {key} {_spread_rule(data)}")
+            chains.discard(key)
+        else:
+            new.setdefault(name, []).append(_element(key, data, owner))
+    ended = [f"{verb} chain {TABLE} {name}" for name in sorted(chains) for verb in ("flush", "delete")]
+    return "\n".join([*_batches("delete", gone), *made, *_batches("add", new), *ended]) + "\n"

@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import typing as t
-from dataclasses import dataclass
+import urllib.parse
 
 from .._errors import InvalidOption
 from .._names import check_name
-
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-"""Numbers, since a host without /etc/protocols does not know the names (IANA, Protocol Numbers)."""
+from .._units import parse_seconds
+from .elements import PROTOCOLS
+from .model import Mapping, PortmapSpec, ServiceAddress, Target, Verify
 
 OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
@@ -27,9 +28,18 @@ OPTIONS: dict[str, t.Any] = {
             "host_address": {"type": "str"},
             "host_port": {"type": "str", "required": True},
             "protocol": {"type": "str", "choices": list(PROTOCOLS), "default": "tcp"},
-            "address": {"type": "str", "required": True},
+            "address": {"type": "str"},
             "port": {"type": "str"},
+            "backends": {
+                "type": "list",
+                "elements": "dict",
+                "options": {"address": {"type": "str", "required": True}, "port": {"type": "int"}},
+            },
+            "allow_from": {"type": "list", "elements": "str"},
+            "deny_from": {"type": "list", "elements": "str"},
         },
+        "required_one_of": [["address", "backends"]],
+        "mutually_exclusive": [["address", "backends"], ["port", "backends"]],
     },
     "service_addresses": {
         "type": "list",
@@ -37,135 +47,58 @@ OPTIONS: dict[str, t.Any] = {
         "default": [],
         "options": {"address": {"type": "str", "required": True}, "to": {"type": "str", "required": True}},
     },
+    "verify": {
+        "type": "dict",
+        "options": {
+            "http": {
+                "type": "dict",
+                "options": {"url": {"type": "str", "required": True}, "status": {"type": "int"}},
+            },
+            "tcp": {
+                "type": "dict",
+                "options": {"address": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
+            },
+            "timeout": {"type": "str", "default": "5s"},
+        },
+        "required_one_of": [["http", "tcp"]],
+        "mutually_exclusive": [["http", "tcp"]],
+    },
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
-
-def endpoint(address: str, ports: str) -> str:
-    """An address with its port, or ports: `10.88.0.2:80`, `[fd88::2]:80`."""
-    return f"[{address}]:{ports}" if ":" in address else f"{address}:{ports}"
+_MOST_SECONDS = 600
+"""How long a check may take at most: the host's lock is held meanwhile."""
 
 
-def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low}-{high}"
+@functools.lru_cache(maxsize=1024)
+def _parsed(text: str) -> Address:
+    return ipaddress.ip_address(text.strip())
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """A port of the host, or a range of ports, and what it leads to. `host_address` None is every address of the family."""
-
-    host_address: str | None
-    low: int
-    high: int
-    protocol: str
-    address: str
-    port: int
-
-    @property
-    def six(self) -> bool:
-        """Whether it is of IPv6."""
-        return ":" in self.address
-
-    @property
-    def ports(self) -> range:
-        """The host's ports."""
-        return range(self.low, self.high + 1)
-
-    @property
-    def label(self) -> str:
-        """What it publishes, for people: `tcp 80`, `udp 127.0.0.1:9000-9009`, `tcp [every v6 address]:80`."""
-        ports = _span(self.low, self.high)
-        if self.host_address is not None:
-            return f"{self.protocol} {endpoint(self.host_address, ports)}"
-        return f"{self.protocol} {'[::]:' if self.six else ''}{ports}"
-
-    @property
-    def target(self) -> str:
-        """What it leads to, for people."""
-        return endpoint(self.address, _span(self.port, self.port + self.high - self.low))
-
-    @property
-    def exposed(self) -> bool:
-        """Whether other machines can reach it."""
-        return self.host_address is None or not ipaddress.ip_address(self.host_address).is_loopback
-
-    def record(self) -> dict[str, t.Any]:
-        """The form that records and results have."""
-        return {
-            "host_address": self.host_address,
-            "host_port": self.low if self.low == self.high else _span(self.low, self.high),
-            "protocol": self.protocol,
-            "address": self.address,
-            "port": self.port if self.low == self.high else _span(self.port, self.port + self.high - self.low),
-        }
-
-
-@dataclass(frozen=True)
-class ServiceAddress:
-    """A stable address of a service, and the address of the instance that serves."""
-
-    address: str
-    to: str
-
-    @property
-    def six(self) -> bool:
-        """Whether it is of IPv6."""
-        return ":" in self.address
-
-    def record(self) -> dict[str, t.Any]:
-        """The form that records have."""
-        return {"address": self.address, "to": self.to}
-
-
-@dataclass(frozen=True)
-class PortmapSpec:
-    """What one owner publishes."""
-
-    name: str
-    mappings: tuple[Mapping, ...] = ()
-    service_addresses: tuple[ServiceAddress, ...] = ()
-    present: bool = True
-
-    def record(self) -> dict[str, t.Any]:
-        """The canonical form that the record keeps."""
-        return {
-            "mappings": [mapping.record() for mapping in self.mappings],
-            "service_addresses": [service.record() for service in self.service_addresses],
-        }
-
-
-def _bounds(kept: t.Any) -> tuple[int, int]:
-    low, _sep, high = str(kept).partition("-")
-    return int(low), int(high or low)
-
-
-def from_record(name: str, kept: t.Mapping[str, t.Any]) -> PortmapSpec:
-    """The specification that a record keeps."""
-    mappings = []
-    for item in kept["mappings"]:
-        low, high = _bounds(item["host_port"])
-        port = _bounds(item["port"])[0]
-        mappings.append(Mapping(item["host_address"], low, high, item["protocol"], item["address"], port))
-    services = [ServiceAddress(item["address"], item["to"]) for item in kept.get("service_addresses", [])]
-    return PortmapSpec(name, tuple(mappings), tuple(services))
+@functools.lru_cache(maxsize=1024)
+def _unfit(address: Address) -> bool:
+    """Whether no service can have it."""
+    return address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local
 
 
 def _address(text: str, option: str) -> Address:
     try:
-        found = ipaddress.ip_address(text.strip())
+        found = _parsed(text)
     except ValueError:
         raise InvalidOption(f"{option}: {text!r} is not an IPv4 or IPv6 address") from None
     if getattr(found, "scope_id", None):
         raise InvalidOption(f"{option}: {text!r}: an address with a zone can't be translated")
+    if getattr(found, "ipv4_mapped", None):
+        raise InvalidOption(f"{option}: {text!r}: give an IPv4 address as such")
     return found
 
 
 def _target(text: str, option: str) -> Address:
     """An address that a service can have."""
     found = _address(text, option)
-    if found.is_loopback or found.is_multicast or found.is_unspecified or found.is_link_local:
+    if _unfit(found):
         raise InvalidOption(
             f"{option}: {found} is a loopback, multicast, link-local or unspecified address: give the service's own"
         )
@@ -201,18 +134,99 @@ def _host_address(text: str | None, address: Address, option: str) -> str | None
     return str(found)
 
 
-def _mapping(given: t.Mapping[str, t.Any], name: str) -> Mapping:
-    option = f"{name}: mappings: host_port {given['host_port']}"
-    low, high = _ports(given["host_port"], f"{name}: mappings: host_port")
+def _clients(given: t.Sequence[str] | None, version: int, option: str) -> tuple[str, ...]:
+    """Networks of clients, merged and sorted; a network of one address is written as the address."""
+    if not given:
+        return ()
+    networks = []
+    for text in given:
+        try:
+            network = ipaddress.ip_network(text.strip())
+        except ValueError as error:
+            raise InvalidOption(f"{option}: {text!r} is not a network such as 10.0.0.0/8: {error}") from None
+        if network.version != version:
+            raise InvalidOption(
+                f"{option}: {network} is of the other family than the mapping's address: clients come with an IPv{version} address"
+            )
+        networks.append(network)
+    merged = sorted(ipaddress.collapse_addresses(networks))  # type: ignore[type-var]
+    return tuple(str(one.network_address) if one.num_addresses == 1 else str(one) for one in merged)
+
+
+def _backends(given: t.Sequence[t.Mapping[str, t.Any]], low: int, option: str) -> tuple[Target, ...]:
+    """Targets in canonical order."""
+    if not given:
+        raise InvalidOption(f"{option}: backends: an empty list leads nowhere: give targets, or leave the mapping out")
+    found: list[tuple[Address, int]] = []
+    for item in given:
+        address = _target(item["address"], f"{option}: backends: address")
+        port = low if item.get("port") is None else _ports(str(item["port"]), f"{option}: backends: port")[0]
+        if found and found[0][0].version != address.version:
+            raise InvalidOption(f"{option}: backends: {found[0][0]} and {address} are of different families")
+        if (address, port) in found:
+            raise InvalidOption(f"{option}: backends: {address} port {port} is given twice")
+        found.append((address, port))
+    return tuple((str(address), port) for address, port in sorted(found))
+
+
+def _where(given: t.Mapping[str, t.Any], low: int, high: int, option: str) -> tuple[Target, tuple[Target, ...]]:
+    """The first target, and all of them where there are several."""
+    if given.get("backends") is not None:
+        if low != high:
+            raise InvalidOption(
+                f"{option}: backends: a range can't be spread over several targets: the connections of a client to ports"
+                " of it would lead to different ones: give single ports"
+            )
+        backends = _backends(given["backends"], low, option)
+        return backends[0], backends if len(backends) > 1 else ()
     first, last = (low, high) if given.get("port") is None else _ports(given["port"], f"{option}: port")
     if last - first != high - low:
         raise InvalidOption(
             f"{option}: port: {high - low + 1} ports of the host can't be led to {last - first + 1} of the service:"
             " the ranges must be equally long"
         )
-    address = _target(given["address"], f"{option}: address")
+    return (str(_target(given["address"], f"{option}: address")), first), ()
+
+
+def _mapping(given: t.Mapping[str, t.Any], name: str) -> Mapping:
+    option = f"{name}: mappings: host_port {given['host_port']}"
+    low, high = _ports(given["host_port"], f"{name}: mappings: host_port")
+    (text, port), backends = _where(given, low, high, option)
+    address = _target(text, option)
     host_address = _host_address(given.get("host_address"), address, option)
-    return Mapping(host_address, low, high, given["protocol"], str(address), first)
+    if given.get("allow_from") is not None and not given["allow_from"]:
+        raise InvalidOption(
+            f"{option}: allow_from: an empty list would allow nobody: leave the mapping out, or the option, which allows everybody"
+        )
+    allow = _clients(given.get("allow_from"), address.version, f"{option}: allow_from")
+    deny = _clients(given.get("deny_from"), address.version, f"{option}: deny_from")
+    return Mapping(host_address, low, high, given["protocol"], text, port, allow, deny, backends)
+
+
+def _verify(given: t.Mapping[str, t.Any] | None, name: str) -> Verify | None:
+    if given is None:
+        return None
+    timeout = parse_seconds(given["timeout"], f"{name}: verify: timeout")
+    if not 0 < timeout <= _MOST_SECONDS:
+        raise InvalidOption(f"{name}: verify: timeout: {given['timeout']!r} is not between 0 and {_MOST_SECONDS} s")
+    if given.get("tcp") is not None:
+        option = f"{name}: verify: tcp"
+        port = _ports(str(given["tcp"]["port"]), f"{option}: port")[0]
+        return Verify(str(_address(given["tcp"]["address"], f"{option}: address")), port, timeout=timeout)
+    http, option = given["http"], f"{name}: verify: http"
+    try:
+        url = urllib.parse.urlsplit(http["url"])
+        host, port = url.hostname, url.port or 80
+    except ValueError as error:
+        raise InvalidOption(f"{option}: url: {http['url']!r}: {error}") from None
+    if url.scheme != "http" or not host:
+        raise InvalidOption(
+            f"{option}: url: {http['url']!r} is not a URL such as http://127.0.0.1:80/health; for others give tcp"
+        )
+    if http.get("status") is not None and not 100 <= http["status"] <= 599:
+        raise InvalidOption(f"{option}: status: {http['status']} is not a status of HTTP")
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return Verify(host, port, path, http.get("status"), timeout)
 
 
 def _service_address(given: t.Mapping[str, t.Any], name: str) -> ServiceAddress:
@@ -242,4 +256,5 @@ def parse(options: t.Mapping[str, t.Any]) -> PortmapSpec:
         mappings=tuple(sorted(mappings, key=_order)),
         service_addresses=tuple(sorted(services, key=lambda service: (service.six, service.address))),
         present=options["state"] == "present",
+        verify=_verify(options.get("verify"), name),
     )

@@ -14,9 +14,9 @@ from .._host import boot, nft, sockets
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._host.sockets import Listener
-from . import render
-from .render import Elements
-from .spec import PortmapSpec, from_record
+from . import listing, render
+from .elements import Elements, Key, port_keys
+from .model import PortmapSpec, from_record
 
 LAYER = "portmap"
 TABLE_FILE = _paths.ETC + "/nat.nft"
@@ -31,7 +31,7 @@ class World:
     """
 
     records: t.Mapping[str, Record] = field(default_factory=dict)
-    elements: t.Mapping[render.Key, tuple[str, str]] = field(default_factory=dict)
+    elements: t.Mapping[Key, tuple[str, str]] = field(default_factory=dict)
     there: bool = False
     intact: bool = False
     listeners: tuple[Listener, ...] = ()
@@ -41,13 +41,12 @@ class World:
     warnings: tuple[str, ...] = ()
 
 
-def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[render.Key, tuple[str, str]]) -> set[int]:
+def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str, str]]) -> set[int]:
     """The host's ports that are about to be published by an owner which doesn't have them yet."""
     ports: set[int] = set()
     for spec in specs:
         for mapping in spec.mappings if spec.present else ():
-            wanted = render.mapping_elements(mapping, spec.name)
-            if any(elements.get(key, ("", ""))[1] != spec.name for key in wanted):
+            if any(elements.get(key, ("", ""))[1] != spec.name for key in port_keys(mapping)):
                 ports.update(mapping.ports)
     return ports
 
@@ -62,7 +61,8 @@ def _read_table() -> tuple[Elements, str | None]:
     objects = nft.list_json(render.TABLE)
     if objects is None:
         return {}, None
-    return render.parse_elements(objects), nft.skeleton(objects)
+    elements = listing.parse_elements(objects)
+    return elements, listing.definitions(objects, elements)
 
 
 def observe(specs: t.Sequence[PortmapSpec]) -> World:
@@ -84,7 +84,7 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
 
 def describe(spec: PortmapSpec) -> dict[str, t.Any]:
     """What an owner publishes, as results show it."""
-    kept = spec.record()
+    kept = spec.kept
     exposed = [mapping.record() for mapping in spec.mappings if mapping.exposed]
     return {
         "name": spec.name,
@@ -100,7 +100,6 @@ def observe_all() -> list[dict[str, t.Any]]:
     found = []
     for name, record in sorted(load_records(LAYER).items()):
         spec = from_record(name, record.spec)
-        wanted = render.owner_elements(spec)
-        applied = skeleton is not None and all(elements.get(key) == value for key, value in wanted.items())
+        applied = skeleton is not None and all(elements.get(key) == value for key, value in spec.elements.items())
         found.append({**describe(spec), "project": record.project, "applied": applied})
     return found

@@ -18,19 +18,20 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.sockets
     parse_sctp,
     parse_table,
 )
-from ansible_collections.daemonless.isolation.plugins.module_utils._portmap import render
-from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.spec import (
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap import elements, listing, render
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.model import (
     Mapping,
     PortmapSpec,
     ServiceAddress,
+    Verify,
     from_record,
-    parse,
 )
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.spec import parse
 
 GOLDEN = pathlib.Path(__file__).with_name("golden")
 
 
-def mapping(host_port: t.Any, address: str = "10.88.0.17", **more: t.Any) -> dict[str, t.Any]:
+def mapping(host_port: t.Any, address: str | None = "10.88.0.17", **more: t.Any) -> dict[str, t.Any]:
     return {
         "host_address": None,
         "host_port": str(host_port),
@@ -58,7 +59,7 @@ def test_canonical() -> None:
     )
     assert [item.label for item in found.mappings] == ["tcp 81", "udp 127.0.0.1:9000-9009", "tcp [::]:80"]
     assert [item.exposed for item in found.mappings] == [True, False, True]
-    assert from_record("web", found.record()) == found
+    assert from_record("web", found.kept) == found
 
 
 @pytest.mark.parametrize(
@@ -74,11 +75,82 @@ def test_canonical() -> None:
         (mapping(80, "fe80::1%eth0"), "IPv6|zone"),
         (mapping(80, "0.0.0.0"), "unspecified"),
         (mapping(80, host_address="localhost"), "localhost"),
+        (mapping(80, "::ffff:10.0.0.1"), "as such"),
+        (mapping(80, allow_from=["fd00::/8"]), "other family"),
+        (mapping(80, "fd88::1", deny_from=["10.0.0.0/8"]), "other family"),
+        (mapping(80, allow_from=["10.0.0.1/8"]), "host bits"),
+        (mapping(80, allow_from=["lan"]), "lan"),
+        (mapping(80, allow_from=[]), "nobody"),
+        (mapping(80, None, backends=[]), "empty"),
+        (mapping("80-81", None, backends=[{"address": "10.88.0.2"}]), "range"),
+        (mapping(80, None, backends=[{"address": "10.88.0.2"}, {"address": "10.88.0.2", "port": 80}]), "twice"),
+        (mapping(80, None, backends=[{"address": "10.88.0.2"}, {"address": "fd88::2"}]), "families"),
+        (mapping(80, None, backends=[{"address": "127.0.0.1"}]), "loopback"),
+        (mapping(80, None, backends=[{"address": "10.88.0.2", "port": 65536}]), "65535"),
+        (mapping(80, None, backends=[{"address": "10.88.0.2"}], host_address="fd00::1"), "family"),
     ],
 )
 def test_refused(item: dict[str, t.Any], word: str) -> None:
     with pytest.raises(InvalidOption, match=word):
         spec(item)
+
+
+def test_clients() -> None:
+    """Networks are merged and sorted, and survive the record."""
+    found = spec(
+        mapping(80, allow_from=["10.1.0.0/16", "10.0.0.0/16", "192.0.2.9/32", "10.0.0.0/8"], deny_from=["10.6.6.6"]),
+        mapping(81, "fd88::1", allow_from=["::/0"], deny_from=[]),
+    )
+    assert found.mappings[0].allow == ("10.0.0.0/8", "192.0.2.9")
+    assert found.mappings[0].summary == "10.88.0.17:80 from 10.0.0.0/8, 192.0.2.9 not from 10.6.6.6"
+    assert (found.mappings[1].allow, found.mappings[1].deny) == (("::/0",), ())
+    assert from_record("web", found.kept) == found
+
+
+def test_backends() -> None:
+    """Several targets are sorted; one is a plain target."""
+    pair = [{"address": "10.88.0.10", "port": None}, {"address": "10.88.0.2", "port": 3000}]
+    found = spec(mapping(80, None, backends=pair), mapping(81, None, backends=pair[:1]))
+    assert found.mappings[0].backends == (("10.88.0.2", 3000), ("10.88.0.10", 80))
+    assert found.mappings[0].target == "10.88.0.2:3000, 10.88.0.10:80"
+    assert found.mappings[1] == Mapping(None, 81, 81, "tcp", "10.88.0.10", 81)
+    assert from_record("web", found.kept) == found
+    again = spec(mapping(80, None, backends=pair[::-1]), mapping(81, "10.88.0.10"))
+    assert again == found
+    assert again.elements == found.elements
+
+
+VERIFIES: list[tuple[dict[str, t.Any], Verify]] = [
+    ({"http": {"url": "http://127.0.0.1/"}}, Verify("127.0.0.1", 80, "/")),
+    ({"http": {"url": "http://[fd00::1]:81/a?b=c", "status": 204}}, Verify("fd00::1", 81, "/a?b=c", 204)),
+    ({"tcp": {"address": "127.0.0.1", "port": 443}}, Verify("127.0.0.1", 443)),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), VERIFIES)
+def test_verify(given: dict[str, t.Any], expected: Verify) -> None:
+    options = {"name": "web", "mappings": [], "service_addresses": [], "state": "present"}
+    assert parse({**options, "verify": {"timeout": "5s", **given}}).verify == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"http": {"url": "https://127.0.0.1/"}}, "give tcp"),
+        ({"http": {"url": "127.0.0.1"}}, "URL"),
+        ({"http": {"url": "http://127.0.0.1:99999/"}}, "99999|range"),
+        ({"http": {"url": "http://127.0.0.1/", "status": 99}}, "99"),
+        ({"tcp": {"address": "web", "port": 80}}, "web"),
+        ({"tcp": {"address": "127.0.0.1", "port": 0}}, "65535"),
+        ({"tcp": {"address": "127.0.0.1", "port": 80}, "timeout": "soon"}, "soon"),
+        ({"tcp": {"address": "127.0.0.1", "port": 80}, "timeout": "0s"}, "0s"),
+        ({"tcp": {"address": "127.0.0.1", "port": 80}, "timeout": "2h"}, "2h"),
+    ],
+)
+def test_refused_verify(given: dict[str, t.Any], word: str) -> None:
+    options = {"name": "web", "mappings": [], "service_addresses": [], "state": "present"}
+    with pytest.raises(InvalidOption, match=word):
+        parse({**options, "verify": {"timeout": "5s", **given}})
 
 
 @pytest.mark.parametrize(
@@ -95,23 +167,29 @@ def test_refused_service_address(address: str, to: str, word: str) -> None:
 
 
 def test_elements() -> None:
-    kept = render.mapping_elements(Mapping(None, 9000, 9009, "udp", "10.88.0.17", 9000), "web")
+    kept = elements.mapping_elements(Mapping(None, 9000, 9009, "udp", "10.88.0.17", 9000), "web")
     assert kept == {("any4_range", "17 . 9000-9009"): ("10.88.0.17", "web")}
-    shifted = render.mapping_elements(Mapping("127.0.0.1", 80, 81, "tcp", "10.88.0.17", 3000), "web")
+    shifted = elements.mapping_elements(Mapping("127.0.0.1", 80, 81, "tcp", "10.88.0.17", 3000), "web")
     assert shifted == {
         ("one4", "127.0.0.1 . 6 . 80"): ("10.88.0.17 . 3000", "web"),
         ("one4", "127.0.0.1 . 6 . 81"): ("10.88.0.17 . 3001", "web"),
     }
-    single = render.mapping_elements(Mapping(None, 80, 80, "sctp", "fd88::17", 80), "web")
+    single = elements.mapping_elements(Mapping(None, 80, 80, "sctp", "fd88::17", 80), "web")
     assert single == {("any6", "132 . 80"): ("fd88::17 . 80", "web")}
 
 
-def test_flows() -> None:
-    assert render.flow_of(("any4", "6 . 80")) is None
-    assert render.flow_of(("self4", "10.0.0.1 . 10.0.0.1")) is None
-    assert render.flow_of(("one6", "fd00::1 . 17 . 53")) == (True, "fd00::1", range(53, 54))
-    assert render.flow_of(("any4_range", "17 . 90-92")) == (False, None, range(90, 93))
-    assert render.flow_of(("service4", "10.88.255.7")) == (False, "10.88.255.7", None)
+def test_places() -> None:
+    """What UDP packets a change of an element concerns."""
+    assert elements.udp_place(("any4", "6 . 80")) is None
+    assert elements.udp_place(("self4", "10.0.0.1 . 10.0.0.1")) is None
+    assert elements.udp_place(("chain", "spread_0123")) is None
+    assert elements.udp_place(("one6", "fd00::1 . 17 . 53")) == (True, "fd00::1", range(53, 54))
+    assert elements.udp_place(("any4_range", "17 . 90-92")) == (False, None, range(90, 93))
+    assert elements.udp_place(("any4_spread", "17 . 53")) == (False, None, range(53, 54))
+    assert elements.udp_place(("deny4", "10.0.0.0/8 . 0.0.0.0/0 . 17 . 53")) == (False, None, range(53, 54))
+    assert elements.udp_place(("allow6", "fd00::/8 . fd00::1 . 17 . 53")) == (True, "fd00::1", range(53, 54))
+    assert elements.udp_place(("only4", "0.0.0.0/0 . 17 . 53")) == (False, None, range(53, 54))
+    assert elements.udp_place(("service4", "10.88.255.7")) == (False, "10.88.255.7", None)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +205,7 @@ def test_listing_of_one_element(entry: list[t.Any]) -> None:
         {"map": {"name": "any4", "elem": [entry]}},
         {"chain": {"name": "guard"}},
     ]
-    assert render.parse_elements(objects) == {("any4", "6 . 80"): ("10.88.0.2 . 3000", "web")}
+    assert listing.parse_elements(objects) == {("any4", "6 . 80"): ("10.88.0.2 . 3000", "web")}
 
 
 def test_listing_of_ranges_and_sets() -> None:
@@ -137,7 +215,7 @@ def test_listing_of_ranges_and_sets() -> None:
         {"map": {"name": "service6", "elem": [[{"elem": {"val": "fd87::7", "comment": "web"}}, "fd88::2"]]}},
         {"map": {"name": "any6"}},
     ]
-    assert render.parse_elements(objects) == {
+    assert listing.parse_elements(objects) == {
         ("any4_range", "17 . 90-95"): ("10.88.0.2", ""),
         ("self4", "10.88.0.2 . 10.88.0.2"): ("", ""),
         ("service6", "fd87::7"): ("fd88::2", "web"),
@@ -163,6 +241,28 @@ SITUATIONS: dict[str, tuple[PortmapSpec, ...]] = {
             ),
         ),
     ),
+    "allow_from": (
+        PortmapSpec(
+            "web",
+            (
+                Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000, ("10.0.0.0/8", "192.0.2.9"), ("10.66.0.0/16",)),
+                Mapping(None, 80, 80, "tcp", "fd88::17", 3000, ("fd00::/8",)),
+                Mapping("192.0.2.1", 9000, 9009, "udp", "10.88.0.17", 9000, (), ("198.51.100.0/24",)),
+            ),
+        ),
+    ),
+    "backends": (
+        PortmapSpec(
+            "web",
+            (
+                Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000, backends=(("10.88.0.17", 3000), ("10.88.0.18", 3000))),
+                Mapping(
+                    "192.0.2.1", 53, 53, "udp", "10.88.0.17", 53, backends=(("10.88.0.17", 53), ("10.88.0.18", 53))
+                ),
+                Mapping(None, 80, 80, "tcp", "fd88::17", 3000, backends=(("fd88::17", 3000), ("fd88::18", 3000))),
+            ),
+        ),
+    ),
 }
 
 
@@ -170,7 +270,7 @@ SITUATIONS: dict[str, tuple[PortmapSpec, ...]] = {
 def test_golden(situation: str) -> None:
     """The rulesets, as documents: GOLDEN=1 writes the files anew."""
     path = GOLDEN / f"{situation}.nft"
-    text = render.table_text(render.all_elements(SITUATIONS[situation]))
+    text = render.table_text(elements.all_elements(SITUATIONS[situation]))
     if os.environ.get("GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What owners publish, in canonical form. Pure."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import typing as t
+from dataclasses import dataclass
+
+from . import elements
+
+Target = t.Tuple[str, int]
+"""An address and a port of a service."""
+
+
+def endpoint(address: str, ports: str) -> str:
+    """An address with its port, or ports: `10.88.0.2:80`, `[fd88::2]:80`."""
+    return f"[{address}]:{ports}" if ":" in address else f"{address}:{ports}"
+
+
+def span(low: int, high: int) -> str:
+    """A port, or a range of them."""
+    return str(low) if low == high else f"{low}-{high}"
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A port of the host, or a range of ports, and what it leads to.
+
+    `host_address` None is every address of the family. `allow` and `deny` are networks of clients, sorted and merged; with
+    no `allow` everybody is allowed who is not denied. `backends` are all targets, sorted, where there are several: then
+    `address` and `port` are those of the first.
+    """
+
+    host_address: str | None
+    low: int
+    high: int
+    protocol: str
+    address: str
+    port: int
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    backends: tuple[Target, ...] = ()
+
+    @property
+    def six(self) -> bool:
+        """Whether it is of IPv6."""
+        return ":" in self.address
+
+    @property
+    def ports(self) -> range:
+        """The host's ports."""
+        return range(self.low, self.high + 1)
+
+    def targets(self, port: int) -> tuple[Target, ...]:
+        """Where a port of the host leads."""
+        return self.backends or ((self.address, self.port + port - self.low),)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that it leads to."""
+        return tuple(address for address, _port in self.backends) or (self.address,)
+
+    @property
+    def label(self) -> str:
+        """What it publishes, for people: `tcp 80`, `udp 127.0.0.1:9000-9009`, `tcp [::]:80` for every v6 address."""
+        ports = span(self.low, self.high)
+        if self.host_address is not None:
+            return f"{self.protocol} {endpoint(self.host_address, ports)}"
+        return f"{self.protocol} {'[::]:' if self.six else ''}{ports}"
+
+    @property
+    def target(self) -> str:
+        """What it leads to, for people."""
+        if self.backends:
+            return ", ".join(endpoint(address, str(port)) for address, port in self.backends)
+        return endpoint(self.address, span(self.port, self.port + self.high - self.low))
+
+    @property
+    def summary(self) -> str:
+        """What it leads to, and for whom, for people."""
+        allow = f" from {', '.join(self.allow)}" if self.allow else ""
+        deny = f" not from {', '.join(self.deny)}" if self.deny else ""
+        return f"{self.target}{allow}{deny}"
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach it."""
+        return self.host_address is None or not ipaddress.ip_address(self.host_address).is_loopback
+
+    def record(self) -> dict[str, t.Any]:
+        """The form that records and results have. What is not restricted has no word of it."""
+        kept: dict[str, t.Any] = {
+            "host_address": self.host_address,
+            "host_port": self.low if self.low == self.high else span(self.low, self.high),
+            "protocol": self.protocol,
+        }
+        if self.backends:
+            kept["backends"] = [{"address": address, "port": port} for address, port in self.backends]
+        else:
+            last = self.port + self.high - self.low
+            kept.update(address=self.address, port=self.port if self.low == self.high else span(self.port, last))
+        kept.update({"allow_from": list(self.allow)} if self.allow else {})
+        kept.update({"deny_from": list(self.deny)} if self.deny else {})
+        return kept
+
+
+@dataclass(frozen=True)
+class ServiceAddress:
+    """A stable address of a service, and the address of the instance that serves."""
+
+    address: str
+    to: str
+
+    @property
+    def six(self) -> bool:
+        """Whether it is of IPv6."""
+        return ":" in self.address
+
+    def record(self) -> dict[str, t.Any]:
+        """The form that records have."""
+        return {"address": self.address, "to": self.to}
+
+
+@dataclass(frozen=True)
+class Verify:
+    """What must answer after a change: an HTTP URL with a status (None: 200 to 399), or a TCP port if there is no path."""
+
+    address: str
+    port: int
+    path: str | None = None
+    status: int | None = None
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True)
+class PortmapSpec:
+    """What one owner publishes. `verify` is no part of it: it says how to see whether a change is good."""
+
+    name: str
+    mappings: tuple[Mapping, ...] = ()
+    service_addresses: tuple[ServiceAddress, ...] = ()
+    present: bool = True
+    verify: Verify | None = None
+
+    @functools.cached_property
+    def elements(self) -> elements.Elements:
+        """All elements of the table that belong to the owner. Made once: not to be changed."""
+        found: elements.Elements = {}
+        for mapping in self.mappings:
+            found.update(elements.mapping_elements(mapping, self.name))
+        for service in self.service_addresses:
+            found.update(elements.service_element(service, self.name))
+        return found
+
+    @functools.cached_property
+    def kept(self) -> dict[str, t.Any]:
+        """The canonical form that the record keeps. Made once: not to be changed."""
+        return {
+            "mappings": [mapping.record() for mapping in self.mappings],
+            "service_addresses": [service.record() for service in self.service_addresses],
+        }
+
+
+def _bounds(kept: t.Any) -> tuple[int, int]:
+    if isinstance(kept, int):
+        return kept, kept
+    low, _sep, high = str(kept).partition("-")
+    return int(low), int(high or low)
+
+
+def _from_record(item: t.Mapping[str, t.Any]) -> Mapping:
+    low, high = _bounds(item["host_port"])
+    backends = tuple((one["address"], one["port"]) for one in item.get("backends", ()))
+    address, port = backends[0] if backends else (item["address"], _bounds(item["port"])[0])
+    allow, deny = tuple(item.get("allow_from", ())), tuple(item.get("deny_from", ()))
+    return Mapping(item["host_address"], low, high, item["protocol"], address, port, allow, deny, backends)
+
+
+def from_record(name: str, kept: t.Mapping[str, t.Any]) -> PortmapSpec:
+    """The specification that a record keeps."""
+    services = [ServiceAddress(item["address"], item["to"]) for item in kept.get("service_addresses", [])]
+    return PortmapSpec(name, tuple(_from_record(item) for item in kept["mappings"]), tuple(services))
