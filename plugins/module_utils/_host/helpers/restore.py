@@ -70,7 +70,9 @@ def tell(text: str) -> None:
 
 
 def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["nft", *arguments], input=text, capture_output=True, text=True, env=_ENVIRONMENT, check=False)
+    return subprocess.run(
+        ["nft", *arguments], input=text, capture_output=True, text=True, env=_ENVIRONMENT, check=False
+    )
 
 
 def missing() -> list[str]:
