@@ -23,7 +23,7 @@ from world import REPOSITORY, World
 
 from . import engines, ours, plot
 from .figures import Row, Run, Subject
-from .ours import Effort
+from .ours import Setting
 from .table import table
 
 NUMBERS = (1, 100, 1000, 10000)
@@ -43,6 +43,9 @@ def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few repetitions, without the others; under a minute")
     parser.add_argument("--no-peers", action="store_true", help="without Docker and Podman")
     parser.add_argument("--long", action="store_true", help="Docker and Podman with 1000 ports too; takes minutes")
+    parser.add_argument(
+        "--own-numbers", action="store_true", help="lead each port to the same number of the service, not all to one"
+    )
     parser.add_argument("--output", type=pathlib.Path, help="folder for ports.json, ports.md and ports.svg")
     options = parser.parse_args(arguments)
     if options.output is None:
@@ -70,16 +73,16 @@ def machine() -> dict[str, str]:
     return facts
 
 
-def effort(number: int, quick: bool) -> Effort:
+def our_setting(number: int, options: argparse.Namespace) -> Setting:
     """How much to repeat: less where once takes long."""
-    if quick:
-        return Effort(1, 3, 300)
-    return Effort({1: 9, 100: 7, 1000: 5}.get(number, 3), 10, 1000)
+    if options.quick:
+        return Setting(1, 3, 300, options.own_numbers)
+    return Setting({1: 9, 100: 7, 1000: 5}.get(number, 3), 10, 1000, options.own_numbers)
 
 
-def engine_effort(number: int) -> Effort:
+def engine_setting(number: int, options: argparse.Namespace) -> Setting:
     """As above, for the others, which take long earlier."""
-    return Effort({0: 5, 1: 5, 100: 3}.get(number, 1), 10, 1000)
+    return Setting({0: 5, 1: 5, 100: 3}.get(number, 1), 10, 1000, options.own_numbers)
 
 
 def progress(name: str, row: Row) -> None:
@@ -90,29 +93,30 @@ def progress(name: str, row: Row) -> None:
     print(said, file=sys.stderr, flush=True)
 
 
-def measure_ours(quick: bool) -> Subject:
+def measure_ours(options: argparse.Namespace) -> Subject:
     """All numbers of ports, in one world."""
     subject = Subject(OURS)
     with World() as world:
         ours.prepare(world)
         for number in NUMBERS:
-            subject.rows.append(ours.measure(world, number, effort(number, quick)))
+            subject.rows.append(ours.measure(world, number, our_setting(number, options)))
             progress(OURS, subject.rows[-1])
     return subject
 
 
-def measure_engine(engine: engines.Engine, numbers: t.Sequence[int]) -> Subject:
+def measure_engine(engine: engines.Engine, options: argparse.Namespace) -> Subject:
     """All numbers of ports, in one world. What does not run here is said, and the run goes on."""
     subject = Subject(engine.name)
     if not os.path.exists(engine.program):
         subject.failure = f"{engine.program} is not installed: run tests/tools/bench-packages"
         return subject
     number = 0
+    numbers = (0, 1, 100, 1000) if options.long else (0, 1, 100)
     try:
         with World() as world:
             engines.prepare(world, engine)
             for number in numbers:
-                subject.rows.append(engines.measure(world, engine, number, engine_effort(number)))
+                subject.rows.append(engines.measure(world, engine, number, engine_setting(number, options)))
                 progress(engine.name, subject.rows[-1])
     except subprocess.TimeoutExpired as error:
         subject.failure = f"with {number} ports: not done after {error.timeout:.0f} s"
@@ -133,10 +137,10 @@ def main(arguments: t.Sequence[str]) -> int:
     # An end from outside unwinds as Ctrl-C does, so that no world stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts = machine()
-    subjects = [measure_ours(options.quick)]
+    facts["service"] = "its ports are the published ones" if options.own_numbers else "all ports lead to one of it"
+    subjects = [measure_ours(options)]
     if not (options.quick or options.no_peers):
-        numbers = (0, 1, 100, 1000) if options.long else (0, 1, 100)
-        subjects += [measure_engine(engine, numbers) for engine in engines.ENGINES]
+        subjects += [measure_engine(engine, options) for engine in engines.ENGINES]
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     run = Run(date, facts, subjects)
     options.output.mkdir(parents=True, exist_ok=True)

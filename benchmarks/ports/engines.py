@@ -18,10 +18,12 @@ from world import World
 
 from . import latency, observe
 from .figures import Figure, Row
-from .ours import PORT, Effort
+from .ours import Setting
 from .scatter import scattered
 
 NAME = "bench"
+LIMIT = 240
+"""Seconds after which a start or a removal is given up."""
 
 IMAGE = r"""
 mkdir -p /run/bench/root/bin
@@ -104,19 +106,19 @@ def prepare(world: World, engine: Engine) -> None:
     world.run([*engine.command, *engine.remove])
 
 
-def measure(world: World, engine: Engine, number: int, effort: Effort) -> Row:
+def measure(world: World, engine: Engine, number: int, setting: Setting) -> Row:
     """One row: a container with `number` published ports. With none it tells what the container alone costs."""
     ports = scattered(number)
-    publish = [word for port in ports for word in ("--publish", f"{port}:{PORT}")]
+    publish = [word for port in ports for word in ("--publish", f"{port}:{setting.target(port)}")]
     times: dict[str, list[float]] = {"start": [], "remove": []}
     row = Row(number)
 
     def timed(key: str, *words: str) -> None:
         started = time.perf_counter()
-        world.run([*engine.command, *words], timeout=600)
+        world.run([*engine.command, *words], timeout=LIMIT)
         times[key].append(time.perf_counter() - started)
 
-    for repetition in range(effort.repetitions):
+    for repetition in range(setting.repetitions):
         before = {process.pid for process in observe.processes(world)}
         timed("start", "run", "--detach", "--name", NAME, *publish, NAME, "/bin/sleep", "1000000")
         if repetition == 0:
@@ -130,8 +132,10 @@ def measure(world: World, engine: Engine, number: int, effort: Effort) -> Row:
             if ports:
                 inspect = [*engine.command, "inspect", "--format", "{{.State.Pid}}", NAME]
                 pid = world.run(inspect).stdout.strip()
-                server = latency.serve(world, ["nsenter", "-t", pid, "-n"], PORT)
-                row.latency = latency.measure(world, ports[0], ports[-1], effort.rounds, effort.connections)
+                server = latency.serve(
+                    world, ["nsenter", "-t", pid, "-n"], *{setting.target(ports[0]), setting.target(ports[-1])}
+                )
+                row.latency = latency.measure(world, ports[0], ports[-1], setting.rounds, setting.connections)
                 latency.stop(server)
         timed("remove", *engine.remove)
     row.apply, row.remove = Figure.of(times["start"]), Figure.of(times["remove"])

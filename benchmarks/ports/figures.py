@@ -57,6 +57,8 @@ class Row:
     processes: int | None = None
     proxy_pss: int | None = None
     latency: Latency | None = None
+    cpu: dict[str, Figure] = dataclasses.field(default_factory=dict)
+    """Processor time by what was done, of the process and its children. Waiting for a busy machine is not in it."""
 
 
 @dataclasses.dataclass

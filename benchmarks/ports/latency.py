@@ -17,7 +17,8 @@ from world import HOST4, World
 from .figures import Figure, Latency
 
 SERVER = r"""
-import os, socket, sys, threading
+import os, signal, socket, sys, threading
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C ends the whole world
 def accept(listener):
     while True:
         listener.accept()[0].close()

@@ -12,7 +12,7 @@ from .figures import Figure, Latency, Row, Run
 
 HEADINGS = (
     "way", "ports", "publish, s", "again, s", "change one, s", "change one beside, s", "remove, s", "rules", "elements",
-    "processes", "memory", "connect first → last, µs", "(p95)", "last / first",
+    "kernel memory", "processes", "their memory", "connect first → last, µs", "(p95)", "last / first",
 )  # fmt: skip
 
 
@@ -23,12 +23,12 @@ def _seconds(figure: Figure | None) -> str:
     return f"{figure.median:.{digits}f}"
 
 
+def _kernel_memory(row: Row) -> str:
+    return "" if row.kernel_bytes is None else f"{row.kernel_bytes.median / 1024:.0f} KiB"
+
+
 def _memory(row: Row) -> str:
-    if row.kernel_bytes is not None:
-        return f"{row.kernel_bytes.median / 1024:.0f} KiB"
-    if row.proxy_pss is not None:
-        return f"{row.proxy_pss / 1024 / 1024:.1f} MiB"
-    return ""
+    return f"{row.proxy_pss / 1024 / 1024:.1f} MiB" if row.proxy_pss else ""
 
 
 def _latency(latency: Latency | None) -> list[str]:
@@ -48,8 +48,8 @@ def _whole(value: int | None) -> str:
 
 def _cells(name: str, row: Row) -> list[str]:
     times = [_seconds(figure) for figure in (row.apply, row.again, row.change, row.change_beside, row.remove)]
-    counts = [_whole(value) for value in (row.rules, row.elements, row.processes)]
-    return [name, str(row.ports), *times, *counts, _memory(row), *_latency(row.latency)]
+    held = [_whole(row.rules), _whole(row.elements), _kernel_memory(row), _whole(row.processes), _memory(row)]
+    return [name, str(row.ports), *times, *held, *_latency(row.latency)]
 
 
 def _markdown(lines: t.Sequence[t.Sequence[str]]) -> str:
@@ -66,12 +66,19 @@ def _markdown(lines: t.Sequence[t.Sequence[str]]) -> str:
     return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
 
 
+def _cpu_table(run: Run) -> str:
+    rows = [(subject.name, row) for subject in run.subjects for row in subject.rows if row.cpu]
+    headings = ["processor time, s", "ports", *dict.fromkeys(step for _name, row in rows for step in row.cpu)]
+    lines = [[name, str(row.ports), *(_seconds(row.cpu.get(step)) for step in headings[2:])] for name, row in rows]
+    return _markdown([headings, *lines])
+
+
 def table(run: Run) -> str:
-    """The table, what could not be measured, and on which machine."""
+    """The tables, what could not be measured, and on which machine."""
     lines = [list(HEADINGS)]
     for subject in run.subjects:
         lines += [_cells(subject.name, row) for row in subject.rows]
-    parts = [_markdown(lines)]
+    parts = [_markdown(lines), _cpu_table(run)]
     failures = [f"* {subject.name}: {subject.failure}" for subject in run.subjects if subject.failure]
     if failures:
         parts.append("Not measured:\n\n" + "\n".join(failures))
