@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._errors import IsolationError
-from .._host import boot, iproute, nft, sysctl
+from .._host import boot, firewalls, iproute, nft, sysctl
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._names import mac_address
@@ -257,15 +257,11 @@ def _warnings() -> tuple[str, ...]:
     for tool, package in ((iproute.available(), "iproute2"), (nft.available(), "nftables")):
         if not tool:
             found.append(f"{package} is not installed: the host is taken to have nothing of ours")
-    blocking = [
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in nft.base_chains()
-        if chain["hook"] == "forward" and chain.get("policy") == "drop"
-    ]
-    if blocking:
+    found += firewalls.warnings()
+    if _bridge_nf():
         found.append(
-            f"nftables chain {', '.join(blocking)} (of Docker, ufw or another firewall) drops forwarded packets by policy, those of"
-            " services too: allow them there, such as by iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE, or ufw route allow"
+            "bridged packets pass the host's firewall here (net.bridge.bridge-nf-call-iptables is 1): siblings are then kept apart"
+            " by the firewall, and a service reaches its own published port only by a bridge port with the flag hairpin"
         )
     return tuple(found)
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import functools
 import json
+import socket
+import struct
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import IsolationError
 from .process import find_tool, run
+
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM = 10
+_NEW_GENERATION, _GET_GENERATION = 15, 16
+_REQUEST = 1
 
 
 class NftError(IsolationError):
@@ -56,6 +63,26 @@ def list_json(table: str) -> list[dict[str, t.Any]] | None:
     if _missing(done.stderr):
         return None
     raise NftError(f"nft list table {table}: {done.stderr.strip()}")
+
+
+def generation() -> int | None:
+    """The number of the ruleset of this network namespace, which every change raises; None if the kernel does not tell.
+
+    Asked by NFT_MSG_GETGEN (linux/netfilter/nf_tables.h), in messages of netlink(7) and of nfnetlink.
+    """
+    length = struct.Struct("=IHHII")
+    request = length.pack(length.size + 4, _SUBSYSTEM << 8 | _GET_GENERATION, _REQUEST, 1, 0) + bytes(4)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:
+            kernel.settimeout(1)
+            kernel.send(request)
+            answer = kernel.recv(4096)
+    except OSError:
+        return None
+    if len(answer) < 28 or length.unpack_from(answer)[1] != _SUBSYSTEM << 8 | _NEW_GENERATION:
+        return None
+    _size, kind, number = struct.unpack_from("=HHI", answer, length.size + 4)
+    return socket.ntohl(number) if kind == 1 else None
 
 
 def base_chains() -> list[dict[str, t.Any]]:

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._host import boot, nft, sockets
+from .._host import boot, firewalls, nft, sockets
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._host.sockets import Listener
@@ -54,15 +55,23 @@ def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str
 def _warnings() -> tuple[str, ...]:
     if not nft.available():
         return ("nftables is not installed: the host is taken to have nothing of ours",)
-    return ()
+    return firewalls.warnings()
 
 
-def _read_table() -> tuple[Elements, str | None]:
+@functools.lru_cache(maxsize=1)
+def _table_at(_generation: int) -> tuple[Elements, str | None]:
+    """The table as it was when the ruleset had this number, which every change of it raises."""
     objects = nft.list_json(render.TABLE)
     if objects is None:
         return {}, None
     elements = listing.parse_elements(objects)
     return elements, listing.definitions(objects, elements)
+
+
+def _read_table() -> tuple[Elements, str | None]:
+    """The elements and the definitions that the kernel has. Read again only if the ruleset has changed since."""
+    generation = nft.generation()
+    return _table_at.__wrapped__(0) if generation is None else _table_at(generation)
 
 
 def observe(specs: t.Sequence[PortmapSpec]) -> World:

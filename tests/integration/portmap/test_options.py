@@ -296,7 +296,9 @@ def test_verify_takes_back_what_is_first(world: World) -> None:
         assert difference(clean, world.snapshot()) == {}
 
 
-@pytest.mark.parametrize("damage", ["true", "nft delete table inet isolation_nat", "nft flush chain inet isolation_nat publish"])
+@pytest.mark.parametrize(
+    "damage", ["true", "nft delete table inet isolation_nat", "nft flush chain inet isolation_nat publish"]
+)
 def test_verify_takes_back(stage: World, damage: str) -> None:
     """The earlier ports serve on, as if nothing had been, for all owners of the task; UDP clients come back, too."""
     earlier: list[dict[str, t.Any]] = [
@@ -352,3 +354,27 @@ def test_refused_verify(world: World) -> None:
 def test_refused_options(world: World, mapping: dict[str, t.Any], word: str) -> None:
     """Targets and clients that can't be meant are refused before anything is changed."""
     assert word in world.refused("nat_portmap", name="web", mappings=[mapping])
+
+
+def test_warnings(world: World) -> None:
+    """What would stop published ports is told in check mode, too, with the remedy; what is ours is none of it."""
+
+    def told() -> list[str]:
+        found = [world.module("nat_portmap", check=check, name="web", mappings=[plain("a")]) for check in (True, False)]
+        assert found[0].get("warnings", []) == found[1].get("warnings", [])
+        return [str(warning) for warning in found[0].get("warnings", [])]
+
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    assert told() == []
+    world.sh("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }'")
+    world.sh("nft 'table inet firewalld { chain filter_PREROUTING { type filter hook prerouting priority 10; }; }'")
+    (dropping,) = told()
+    assert "ip filter FORWARD" in dropping
+    assert "iptables -I FORWARD" in dropping
+    world.sh("mkdir -p /etc/firewalld; echo StrictForwardPorts=yes >/etc/firewalld/firewalld.conf")
+    _dropping, strict = told()
+    assert "firewall-cmd --reload" in strict
+    for value, count in ((0, 0), (1, 1)):
+        world.sh(f"sysctl -qw net.bridge.bridge-nf-call-iptables={value} net.bridge.bridge-nf-call-ip6tables={value}")
+        shown = world.module("bridge", check=True, name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"]).get("warnings", [])
+        assert sum("bridge-nf-call-iptables" in str(warning) for warning in shown) == count
