@@ -1,0 +1,57 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pure parts of the benchmarks."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.daemonless.isolation.benchmarks.ports.figures import Figure, Latency, Row, Run, Subject
+from ansible_collections.daemonless.isolation.benchmarks.ports.scatter import scattered
+from ansible_collections.daemonless.isolation.benchmarks.ports.table import table
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 100, 1000, 10000])
+def test_scattered(number: int) -> None:
+    """As many as asked for, valid, and no two of them make a range."""
+    ports = scattered(number)
+    assert len(set(ports)) == number
+    assert all(1024 <= port <= 65535 for port in ports)
+    assert all(after - before > 1 for before, after in zip(ports, ports[1:]))
+
+
+def test_figure() -> None:
+    """The median and the extremes; nothing of nothing."""
+    assert Figure.of([]) is None
+    assert Figure.of([3.0, 1.0, 100.0]) == Figure(median=3.0, low=1.0, high=100.0, count=3)
+
+
+def test_table() -> None:
+    """Every figure stands in its column, what was not measured is empty, and a failure is told."""
+    ours = Row(
+        100,
+        apply=Figure.of([0.25]),
+        change=Figure.of([12.34]),
+        rules=69,
+        kernel_bytes=Figure.of([2048]),
+        processes=0,
+        latency=Latency(40, 50, 41, 51, Figure(1.025, 1.01, 1.04, 10), 10000),
+        cpu={"publish": Figure(1.5, 1, 2, 3)},
+    )
+    theirs = Row(100, apply=Figure.of([2.0]), processes=200, proxy_pss=150 * 2**20)
+    run = Run("today", {"memory": "1 GiB"}, [Subject("ours", [ours]), Subject("theirs", [theirs], "broken")])
+    first, second, third = (block.splitlines() for block in table(run).split("\n\n")[:3])
+    heading, _rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first]
+    found = [dict(zip(heading, row)) for row in rows]
+    assert found[0]["publish, s"] == "0.250"
+    assert found[0]["change one, s"] == "12.3"
+    assert found[0]["again, s"] == ""
+    assert found[0]["kernel memory"] == "2 KiB"
+    assert found[0]["connect first → last, µs"] == "40.0 → 41.0"
+    assert found[0]["last / first"] == "1.02 (1.01 to 1.04)"
+    assert (found[1]["processes"], found[1]["their memory"]) == ("200", "150.0 MiB")
+    assert second[0].split() == ["|", "processor", "time,", "s", "|", "ports", "|", "publish", "|"]
+    assert third == ["Not measured:"]
+    assert "* theirs: broken" in table(run)
