@@ -27,15 +27,15 @@ def _rules(row: Row) -> float | None:
     return row.rules
 
 
-def _last(row: Row) -> float | None:
-    return row.latency.last if row.latency else None
+def _ratio(row: Row) -> float | None:
+    return row.latency.ratio.median if row.latency else None
 
 
 PANELS: tuple[tuple[str, t.Callable[[Row], float | None]], ...] = (
-    ("publish N ports, s", _publish),
-    ("change one of N, s", _change),
+    ("publish N ports, or start the container with them, s", _publish),
+    ("change one of N, or remove and start the container, s", _change),
     ("rules in the kernel", _rules),
-    ("connect to the last port, µs", _last),
+    ("time to connect to the last port / to the first", _ratio),
 )
 
 
@@ -46,6 +46,7 @@ def plot(run: Run, path: pathlib.Path) -> None:
     # The same figures give the same file, and text stays text.
     mpl.rcParams.update({"svg.hashsalt": "ports", "svg.fonttype": "none", "font.size": 9})
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     canvas = Canvas(figsize=(9, 6.5), layout="constrained")
     axes = canvas.subplots(2, 2).flat
@@ -55,6 +56,12 @@ def plot(run: Run, path: pathlib.Path) -> None:
             if points:
                 axis.plot(*zip(*points), marker="o", label=subject.name)
         axis.set(title=title, xlabel="N, published ports", xscale="log", yscale="log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+        if value is _ratio:  # what differs by noise alone shall not look like much
+            axis.set_ylim(min(0.5, axis.get_ylim()[0]), max(5, axis.get_ylim()[1]))
         axis.grid(visible=True, which="major", alpha=0.4)
     handles, labels = axis.get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower center", ncols=4)
