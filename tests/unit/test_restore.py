@@ -9,6 +9,8 @@ from __future__ import annotations
 import configparser
 import socket
 import struct
+import threading
+import typing as t
 
 import pytest
 
@@ -19,9 +21,9 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers
 NEWTABLE, DELTABLE, NEWRULE, DELRULE = (10 << 8 | kind for kind in (0, 2, 6, 8))
 
 
-def message(kind: int, payload: bytes = b"") -> bytes:
+def message(kind: int, payload: bytes = b"", flags: int = 0, sequence: int = 0) -> bytes:
     """One netlink message, padded (netlink(7))."""
-    text = struct.pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload
+    text = struct.pack("=IHHII", 16 + len(payload), kind, flags, sequence, 0) + payload
     return text + bytes(-len(text) % 4)
 
 
@@ -40,14 +42,64 @@ def test_what_is_no_message_is_no_deletion(data: bytes) -> None:
     assert not restore.tells_of_deletion(data)
 
 
-def test_all_that_waits_is_taken() -> None:
+@pytest.fixture
+def news(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[socket.socket]:
+    """The other end of what the helper takes for its socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
-        assert not restore.drain(ours)
-        for kind in (NEWRULE, DELTABLE, NEWTABLE):
-            theirs.send(message(kind))
-        assert restore.drain(ours)
-        assert not restore.drain(ours)
+        ours.setblocking(False)
+        monkeypatch.setattr(restore, "NEWS", ours.fileno())
+        yield theirs
+
+
+def test_all_that_waits_is_taken(news: socket.socket) -> None:
+    assert not restore.drain()
+    for kind in (NEWRULE, DELTABLE, NEWTABLE):
+        news.send(message(kind))
+    assert restore.drain()
+    assert not restore.drain()
+
+
+NAT = b"\x01\0\0\0" + b"\x12\0\x01\0isolation_nat\0\0\0"
+OTHER = b"\x02\0\0\0" + b"\x08\0\x02\0\0\0\0\0" + b"\x08\0\x01\0nat\0"
+
+
+def ask(news: socket.socket, *answers: t.Callable[[int], bytes]) -> set[tuple[int, str]] | None:
+    """What the helper makes of answers to its request, each made from the request's sequence number."""
+
+    def answer() -> None:
+        sequence = struct.unpack_from("=I", news.recv(64), 8)[0]
+        news.send(b"".join(one(sequence) for one in answers))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        return restore.tables()
+    finally:
+        thread.join()
+
+
+def part(kind: int, payload: bytes = b"", flags: int = 2) -> t.Callable[[int], bytes]:
+    return lambda sequence: message(kind, payload, flags, sequence)
+
+
+def test_tables_are_listed(news: socket.socket) -> None:
+    rule = message(NEWRULE)
+    listed = ask(news, part(NEWTABLE, NAT), lambda _sequence: rule, part(NEWTABLE, OTHER), part(3, bytes(4)))
+    assert listed == {(1, "isolation_nat"), (2, "nat")}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [part(2, bytes(20), 0)],
+        [part(NEWTABLE, NAT, 2 | 0x10), part(3, bytes(4))],
+        [part(NEWTABLE, NAT), lambda _sequence: message(DELTABLE, NAT), part(3, bytes(4))],
+    ],
+    ids=["error", "interrupted", "deleted meanwhile"],
+)
+def test_a_list_that_may_be_wrong_is_none(news: socket.socket, answers: list[t.Callable[[int], bytes]]) -> None:
+    assert ask(news, *answers) is None
 
 
 def test_units() -> None:

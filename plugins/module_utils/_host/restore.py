@@ -39,6 +39,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=simple
 ExecStart={HELPER}
+# Published ports are away until it is done.
+Nice=-10
 """
 
 

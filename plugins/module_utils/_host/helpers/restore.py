@@ -13,20 +13,24 @@ resident on a quiet host.
 
 from __future__ import annotations
 
+# No socket, subprocess or typing: loading them takes longer than all that is done here, and ports are away meanwhile.
 import os
 import select
-import socket
 import struct
-import subprocess
 import sys
 import time
-import typing as t
+
+INET, BRIDGE = 1, 7
+"""Families of tables (NFPROTO_INET and NFPROTO_BRIDGE, linux/netfilter.h)."""
 
 TABLES = {
-    "/etc/isolation/bridge.nft": ("inet isolation_bridge", "bridge isolation_bridge"),
-    "/etc/isolation/nat.nft": ("inet isolation_nat",),
+    "/etc/isolation/bridge.nft": ((INET, "isolation_bridge"), (BRIDGE, "isolation_bridge")),
+    "/etc/isolation/nat.nft": ((INET, "isolation_nat"),),
 }
 """What each file brings back. A module that removes a table removes the file first."""
+
+NEWS = 3
+"""The descriptor of the socket, as systemd hands it over (sd_listen_fds(3)). It takes requests, too."""
 
 LINGER = 1.0
 """Seconds without news after which it ends."""
@@ -34,33 +38,15 @@ LINGER = 1.0
 PAUSE = 0.1
 """Seconds between two looks, at least."""
 
-_DELETED = 10 << 8 | 2
-"""The type of the message that tells of a deleted table: NFNL_SUBSYS_NFTABLES and NFT_MSG_DELTABLE (linux/netfilter)."""
+_NEW, _GET, _DELETED = (10 << 8 | kind for kind in (0, 1, 2))
+"""Types of messages about tables: NFNL_SUBSYS_NFTABLES, and NFT_MSG_NEWTABLE and the like (linux/netfilter)."""
 
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP, _MULTI, _INTERRUPTED = 0x1, 0x300, 0x2, 0x10
+"""Types and flags of netlink itself (linux/netlink.h)."""
+
+_TABLE_NAME = 1
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-
-
-def tells_of_deletion(data: bytes) -> bool:
-    """Whether a datagram of netlink messages (netlink(7)) has one about a deleted table."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, offset)
-        if kind == _DELETED:
-            return True
-        offset += max(16, (length + 3) & ~3)
-    return False
-
-
-def drain(news: socket.socket) -> bool:
-    """Take all messages that wait; whether a table may be gone. Lost messages (ENOBUFS) may have told so."""
-    found = False
-    while True:
-        try:
-            found = tells_of_deletion(news.recv(1 << 18, socket.MSG_DONTWAIT)) or found
-        except BlockingIOError:
-            return found
-        except OSError:
-            found = True
 
 
 def tell(text: str) -> None:
@@ -69,20 +55,96 @@ def tell(text: str) -> None:
     sys.stderr.flush()
 
 
-def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["nft", *arguments], input=text, capture_output=True, text=True, env=_ENVIRONMENT, check=False
-    )
+def messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """Type, flags, sequence number and payload of each message in a datagram (netlink(7))."""
+    found, offset = [], 0
+    while offset + 16 <= len(data):
+        length, kind, flags, sequence = struct.unpack_from("=IHHI", data, offset)
+        found.append((kind, flags, sequence, data[offset + 16 : offset + length]))
+        offset += max(16, (length + 3) & ~3)
+    return found
+
+
+def tells_of_deletion(data: bytes) -> bool:
+    """Whether a datagram has a message about a deleted table."""
+    return any(message[0] == _DELETED for message in messages(data))
+
+
+def drain() -> bool:
+    """Take all messages that wait; whether a table may be gone. Lost messages (ENOBUFS) may have told so."""
+    found = False
+    while True:
+        try:
+            found = tells_of_deletion(os.read(NEWS, 1 << 18)) or found
+        except BlockingIOError:
+            return found
+        except OSError:
+            found = True
+
+
+def table(payload: bytes) -> tuple[int, str]:
+    """The family and the name in a message about a table: a struct nfgenmsg, then attributes."""
+    offset = 4
+    while offset + 4 <= len(payload):
+        length, kind = struct.unpack_from("=HH", payload, offset)
+        if kind & 0x3FFF == _TABLE_NAME:
+            return payload[0], payload[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
+        offset += max(4, (length + 3) & ~3)
+    return payload[0] if payload else 0, ""
+
+
+def tables() -> set[tuple[int, str]] | None:
+    """All tables of the host, as the kernel lists them: in a hundredth of the time that nft takes.
+
+    None if the list is of no use, since the ruleset changed meanwhile, or messages were lost.
+    """
+    sequence = time.monotonic_ns() & 0x7FFFFFFF
+    os.write(NEWS, struct.pack("=IHHIIBBH", 20, _GET, _REQUEST | _DUMP, sequence, 0, 0, 0, 0))
+    found: set[tuple[int, str]] = set()
+    sound = True
+    while select.select([NEWS], [], [], LINGER)[0]:
+        try:
+            data = os.read(NEWS, 1 << 18)
+        except OSError:
+            return None
+        for kind, flags, number, payload in messages(data):
+            if number == sequence and kind == _ERROR:
+                return None
+            if number != sequence or not flags & _MULTI:
+                sound = sound and kind != _DELETED  # news, not a part of the list
+                continue
+            sound = sound and not flags & _INTERRUPTED
+            if kind == _DONE:
+                return found if sound else None
+            if kind == _NEW:
+                found.add(table(payload))
+    return None
 
 
 def missing() -> list[str]:
-    """The files whose tables are not all there."""
-    listed = set(_nft("list", "tables").stdout.splitlines())
-    return [
-        path
-        for path, tables in TABLES.items()
-        if os.path.exists(path) and any(f"table {table}" not in listed for table in tables)
-    ]
+    """The files whose tables are not all there; all files if that can't be found out, for each can be loaded again."""
+    listed = None
+    for _attempt in range(3):
+        listed = tables()
+        if listed is not None:
+            break
+    return [path for path, ours in TABLES.items() if os.path.exists(path) and not (listed or set()).issuperset(ours)]
+
+
+def load(text: str) -> tuple[bool, str]:
+    """Have nft load a script as one transaction: whether it did, and what it said."""
+    script, feed = os.pipe()
+    answer, complaint = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, script, 0), (os.POSIX_SPAWN_DUP2, complaint, 2)]
+    process = os.posix_spawnp("nft", ["nft", "-f", "-"], _ENVIRONMENT, file_actions=actions)
+    os.close(script)
+    os.close(complaint)
+    with open(feed, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    with open(answer, encoding="utf-8", errors="replace") as stream:
+        told = stream.read()
+    _process, status = os.waitpid(process, 0)
+    return status == 0, told.strip()
 
 
 def restore() -> bool:
@@ -90,28 +152,32 @@ def restore() -> bool:
     paths = missing()
     if not paths:
         return True
-    done = _nft("-f", "-", text="".join(f'include "{path}"\n' for path in paths))
-    if done.returncode == 0:
+    try:
+        loaded, told = load("".join(f'include "{path}"\n' for path in paths))
+    except OSError as error:
+        loaded, told = False, f"it can't be started: {error.strerror}"
+    if loaded:
         tell(f"restored {', '.join(paths)}")
         return True
     # A file that has just gone belongs to a module that removes its table.
     if missing():
-        tell(f"{', '.join(paths)}: nft refused: {done.stderr.strip()}: apply the collection's modules again")
+        tell(f"{', '.join(paths)}: nft refused: {told}: apply the collection's modules again")
         return False
     return True
 
 
-def main(arguments: t.Sequence[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Look at once, then after each deletion, until it is quiet."""
     if arguments:
         tell(f"usage: {sys.argv[0]}, started by isolation-restore.socket")
         return 2
-    news = socket.socket(fileno=3)
+    os.set_blocking(NEWS, False)
+    os.set_inheritable(NEWS, False)
     sound = True
     look = True
-    drain(news)
-    while look or select.select([news], [], [], LINGER)[0]:
-        if drain(news) or look:
+    drain()
+    while look or select.select([NEWS], [], [], LINGER)[0]:
+        if drain() or look:
             sound = restore() and sound
         look = False
         time.sleep(PAUSE)
