@@ -110,19 +110,23 @@ def measure_engine(engine: engines.Engine, options: argparse.Namespace) -> Subje
     if not os.path.exists(engine.program):
         subject.failure = f"{engine.program} is not installed: run tests/tools/bench-packages"
         return subject
-    number = 0
+    row = Row(0)
     numbers = (0, 1, 100, 1000) if options.long else (0, 1, 100)
     try:
         with World() as world:
             engines.prepare(world, engine)
             for number in numbers:
-                subject.rows.append(engines.measure(world, engine, number, engine_setting(number, options)))
-                progress(engine.name, subject.rows[-1])
+                row = Row(number)
+                subject.rows.append(row)
+                engines.measure(world, engine, row, engine_setting(number, options))
+                progress(engine.name, row)
     except subprocess.TimeoutExpired as error:
-        subject.failure = f"with {number} ports: not done after {error.timeout:.0f} s"
+        step = "remove" if row.apply else "start"
+        subject.failure = f"{step} with {row.ports} ports: not done after {error.timeout:.0f} s"
     except (AssertionError, OSError, RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()[-1]
-        subject.failure = f"with {number} ports: {said[-500:]}"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1])
+        subject.failure = f"with {row.ports} ports: {said[:500]}"
     if subject.failure:
         print(f"bench: {engine.name}: {subject.failure}", file=sys.stderr)
     return subject

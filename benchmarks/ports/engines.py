@@ -11,6 +11,8 @@ busybox. The container only sleeps; the same server as everywhere is put into it
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import tempfile
 import time
 import typing as t
 
@@ -106,21 +108,37 @@ def prepare(world: World, engine: Engine) -> None:
     world.run([*engine.command, *engine.remove])
 
 
-def measure(world: World, engine: Engine, number: int, setting: Setting) -> Row:
-    """One row: a container with `number` published ports. With none it tells what the container alone costs."""
-    ports = scattered(number)
-    publish = [word for port in ports for word in ("--publish", f"{port}:{setting.target(port)}")]
-    times: dict[str, list[float]] = {"start": [], "remove": []}
-    row = Row(number)
+def _run_within_limit(world: World, command: t.Sequence[str]) -> None:
+    """Run a command that may take too long; what it started then ends with the world."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = world.popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        if process.returncode != 0:
+            said.seek(0)
+            raise RuntimeError(f"{said.read().strip()} (exit code {process.returncode})")
 
-    def timed(key: str, *words: str) -> None:
+
+def measure(world: World, engine: Engine, row: Row, setting: Setting) -> None:
+    """Fill a row, as far as it goes: a container with that many published ports. With none it tells what the container alone costs."""
+    ports = scattered(row.ports)
+    publish = [word for port in ports for word in ("--publish", f"{port}:{setting.target(port)}")]
+    starts: list[float] = []
+    removals: list[float] = []
+
+    def timed(times: list[float], *words: str) -> Figure | None:
         started = time.perf_counter()
-        world.run([*engine.command, *words], timeout=LIMIT)
-        times[key].append(time.perf_counter() - started)
+        _run_within_limit(world, [*engine.command, *words])
+        times.append(time.perf_counter() - started)
+        return Figure.of(times)
 
     for repetition in range(setting.repetitions):
         before = {process.pid for process in observe.processes(world)}
-        timed("start", "run", "--detach", "--name", NAME, *publish, NAME, "/bin/sleep", "1000000")
+        row.apply = timed(starts, "run", "--detach", "--name", NAME, *publish, NAME, "/bin/sleep", "1000000")
         if repetition == 0:
             row.rules = observe.iptables_rules(world)
             helpers = [
@@ -137,6 +155,4 @@ def measure(world: World, engine: Engine, number: int, setting: Setting) -> Row:
                 )
                 row.latency = latency.measure(world, ports[0], ports[-1], setting.rounds, setting.connections)
                 latency.stop(server)
-        timed("remove", *engine.remove)
-    row.apply, row.remove = Figure.of(times["start"]), Figure.of(times["remove"])
-    return row
+        row.remove = timed(removals, *engine.remove)
