@@ -129,8 +129,15 @@ def _without_none(value: t.Any) -> t.Any:
 
 
 def _check_rules(layer: Layer[t.Any, t.Any], element: Options) -> None:
-    """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given."""
-    validator = ArgumentSpecValidator(layer.options, **layer.rules)
+    """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given.
+
+    Each value has been validated where it was given. What lies in it is not validated again: there may be thousands.
+    """
+    shallow = {
+        option: {key: value for key, value in rule.items() if key in ("type", "elements", "required", "choices")}
+        for option, rule in layer.options.items()
+    }
+    validator = ArgumentSpecValidator(shallow, **layer.rules)
     given = _without_none(element)
     refusal = _refusal(validator.validate(given))
     if refusal:
@@ -267,6 +274,15 @@ def _naming(resource: str, message: str) -> str:
     return message if message.startswith(resource) else f"{resource}: {message}"
 
 
+def _brief(value: t.Any) -> t.Any:
+    """A task's arguments for its report, with long lists counted: Ansible walks through all of them several times."""
+    if isinstance(value, list):
+        return f"({len(value)} entries)" if len(value) > DIFF_LINES else [_brief(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _brief(item) for key, item in value.items()}
+    return value
+
+
 def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
     results = []
     for outcome in outcomes:
@@ -285,6 +301,7 @@ def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, o
         "changed": any(entry["changed"] for entry in results),
         "results": results,
         "diff": [make_diff(layer.kind, element) for element in plan.elements if element.changed],
+        "invocation": {"module_args": _brief(module.params)},
     }
     if module.params.get("aggregate") is None:
         answer[layer.kind] = results[0][layer.kind]

@@ -21,6 +21,9 @@ description:
     addresses. The service sees the client's own address, except for clients at 127.0.0.1 and for itself.
   - Packets from or to 127.0.0.0/8 and ::1 that do not come from the loopback interface are dropped as soon as the table is there. So what is published
     on 127.0.0.1 stays on this host.
+  - What a change of each option does to a running host is the same for all of them, it is live. Established TCP connections go on with the target and the
+    permission that they have, new ones get the new ones. UDP has no connections. Clients whose target is gone, or who are no longer allowed,
+    follow with their next packet. Others stay with their target.
   - C(/etc/isolation/nat.nft) holds the whole table. It is written before the transaction, and brings the table back at boot.
 notes:
   - Host ports are exclusive, as for bind(2). A port of every address can't be published on one address again, neither by the same owner nor by another.
@@ -29,6 +32,10 @@ notes:
   - C([::1]) can't be published by address translation, since the kernel sends nothing from it out of a link.
   - Where bridged packets go through the host's firewall (C(bridge-nf-call-iptables) is 1), a service reaches its own published port only if its bridge port has
     the flag C(hairpin).
+  - O(mappings[].allow_from) and O(mappings[].deny_from) are for clients that come over a link, services on this host among them. The host's own processes
+    are not judged.
+  - It warns of what drops packets to services although they are published, a chain with the policy drop at the hook forward, of Docker or ufw, and
+    C(StrictForwardPorts=yes) of firewalld. It changes neither.
   - A service address is led to its service from the host itself and from services on our bridges, not from outside.
 requirements:
   - Linux 5.10
@@ -62,14 +69,40 @@ options:
         choices: [tcp, udp, sctp]
         default: tcp
       address:
-        description: Address of the service, IPv4 or IPv6.
+        description: Address of the service, IPv4 or IPv6. Either this or O(mappings[].backends) is required.
         type: str
-        required: true
       port:
         description:
           - Port of the service, or a range that is as long as that of O(mappings[].host_port). Defaults to the same numbers.
           - A range that keeps its numbers is one element of a map, another one an element for each port.
         type: str
+      backends:
+        description:
+          - Several targets of one family for a single port of the host, in place of O(mappings[].address) and O(mappings[].port). Each new
+            connection gets the next one.
+          - A change of the set leaves established TCP connections where they are, and UDP clients of targets that stay, too.
+          - Whether a target answers is not looked after. Take out those that do not.
+        type: list
+        elements: dict
+        suboptions:
+          address:
+            description: Address of the target.
+            type: str
+            required: true
+          port:
+            description: Port of the target. Defaults to O(mappings[].host_port).
+            type: int
+      allow_from:
+        description:
+          - Networks of clients that may connect, such as V(10.0.0.0/8) or V(192.0.2.9), of the family of the target. Everybody if it is not given.
+          - It holds even if the host's own firewall is open, since that does not see forwarded packets in its chain input.
+          - An empty list is refused.
+        type: list
+        elements: str
+      deny_from:
+        description: Networks of clients that may not connect. They win over O(mappings[].allow_from).
+        type: list
+        elements: str
   service_addresses:
     description: Stable addresses that are led, at every port, to the instance of a service that serves at present.
     type: list
@@ -84,6 +117,40 @@ options:
         description: The address of the serving instance, of the same family.
         type: str
         required: true
+  verify:
+    description:
+      - What must answer after the change. It is asked from this host, again and again until it answers or O(verify.timeout) is over.
+      - If it does not, the earlier ports are brought back in one transaction, for all owners of the task, and the task fails.
+      - It is asked only if the task changes something. Give O(verify.http) or O(verify.tcp).
+    type: dict
+    suboptions:
+      http:
+        description: An answer by HTTP.
+        type: dict
+        suboptions:
+          url:
+            description: The URL, such as V(http://127.0.0.1:80/health). Redirections are not followed.
+            type: str
+            required: true
+          status:
+            description: The status that is wanted. Defaults to any from 200 to 399.
+            type: int
+      tcp:
+        description: A connection that is accepted.
+        type: dict
+        suboptions:
+          address:
+            description: Address to connect to.
+            type: str
+            required: true
+          port:
+            description: Port to connect to.
+            type: int
+            required: true
+      timeout:
+        description: How long to wait for the answer, such as V(5s) or V(500ms), at most ten minutes. Other changing runs wait meanwhile.
+        type: str
+        default: 5s
   state:
     description: Whether the owner publishes anything. V(absent) removes all its mappings, and the table with the last owner.
     type: str
@@ -116,6 +183,25 @@ EXAMPLES = r"""
     service_addresses:
       - {address: 10.88.255.7, to: 10.88.0.18}
 
+- name: A console for the office only, but not for its guests
+  daemonless.isolation.nat_portmap:
+    name: console
+    mappings:
+      - {host_port: 9000, address: 10.88.0.17, allow_from: [192.0.2.0/24], deny_from: [192.0.2.128/25]}
+
+- name: One port, three targets; the earlier ones come back if nobody answers
+  daemonless.isolation.nat_portmap:
+    name: api
+    mappings:
+      - host_port: 8080
+        backends:
+          - {address: 10.88.0.20, port: 3000}
+          - {address: 10.88.0.21, port: 3000}
+          - {address: 10.88.0.22, port: 3000}
+    verify:
+      http: {url: "http://127.0.0.1:8080/health", status: 200}
+      timeout: 10s
+
 - name: Many owners in one transaction
   daemonless.isolation.nat_portmap:
     aggregate:
@@ -144,7 +230,10 @@ portmap:
       description: The owner.
       type: str
     mappings:
-      description: What is published. A C(host_address) of V(null) is every address of the family.
+      description:
+        - What is published. A C(host_address) of V(null) is every address of the family. C(allow_from) and C(deny_from) are there if they were given,
+          merged and sorted.
+        - With several C(backends) there is no C(address) and no C(port).
       type: list
       elements: dict
     service_addresses:

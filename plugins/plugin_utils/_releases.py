@@ -282,18 +282,37 @@ def _family(address: str) -> str:
     return "ipv6" if ":" in address else "ipv4"
 
 
+def _for_family(port: Data, family: str) -> Data | None:
+    """A port with those of its clients' networks that are of one family; None if it is for clients of the other one only.
+
+    Without any network left, a port that is for some would be open to everybody of that family.
+    """
+    clients = {
+        key: [network for network in port[key] if _family(str(network)) == family]
+        for key in ("allow_from", "deny_from")
+        if port.get(key)
+    }
+    if clients.get("allow_from") == []:
+        return None
+    return {**{key: value for key, value in port.items() if key not in clients}, **clients}
+
+
 def _targets(entry: Data, addresses: t.Mapping[str, t.Any]) -> list[Data]:
     """The mappings of one service with the address of its instance filled in, one for each family that fits."""
     mappings: list[Data] = []
     for port in entry["ports"]:
         families = [_family(port["host_address"])] if port.get("host_address") else ["ipv4", "ipv6"]
-        found = [addresses[family] for family in families if addresses.get(family)]
+        fitting = [(addresses[family], _for_family(port, family)) for family in families if addresses.get(family)]
+        found = [(address, mapping) for address, mapping in fitting if mapping is not None]
         if not found:
+            clients = " for clients of allow_from" if fitting else ""
             raise PlanError(
-                f"service {entry['name']}: port {port['host_port']} can't be published:"
-                f" instance {entry['instance']} has no {' or '.join(families)} address"
+                f"service {entry['name']}: port {port['host_port']} can't be published{clients}:"
+                f" instance {entry['instance']} has no {' or '.join(families)} address{' of their family' if fitting else ''}"
             )
-        mappings.extend({**port, "port": port.get("port", port["host_port"]), "address": address} for address in found)
+        mappings.extend(
+            {**mapping, "port": port.get("port", port["host_port"]), "address": address} for address, mapping in found
+        )
     return mappings
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import typing as t
@@ -56,6 +57,7 @@ class Record:
         return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
+@functools.lru_cache(maxsize=64)
 def _parse(layer: str, path: str, text: str) -> Record:
     try:
         document = json.loads(text)

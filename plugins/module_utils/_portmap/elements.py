@@ -13,6 +13,7 @@ interval sets: networks that are allowed, networks that are denied, and ports th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import typing as t
 
@@ -94,20 +95,26 @@ def service_element(service: ServiceAddress, owner: str) -> Elements:
 
 def self_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
     """A pair for each target: a service that reaches itself by the host must be masqueraded, or it would answer itself directly."""
-    specs = list(specs)
-    targets = {address for spec in specs for mapping in spec.mappings for address in mapping.addresses}
-    targets |= {service.to for spec in specs for service in spec.service_addresses}
+    targets: set[str] = set()
+    for spec in specs:
+        targets.update(service.to for service in spec.service_addresses)
+        for mapping in spec.mappings:
+            targets.update(mapping.addresses)
     return {("self6" if ":" in target else "self4", f"{target} . {target}"): ("", "") for target in targets}
 
 
-def all_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
-    """All elements of the table."""
-    specs = list(specs)
+@functools.lru_cache(maxsize=2)
+def _all_elements(specs: tuple[PortmapSpec, ...]) -> Elements:
     found: Elements = {}
     for spec in specs:
         found.update(spec.elements)
     found.update(self_elements(specs))
     return found
+
+
+def all_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
+    """All elements of the table. Those of the same owners are made once: not to be changed."""
+    return _all_elements(tuple(specs))
 
 
 class Place(t.NamedTuple):

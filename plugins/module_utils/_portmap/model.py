@@ -147,12 +147,21 @@ class PortmapSpec:
     present: bool = True
     verify: Verify | None = None
 
+    def __hash__(self) -> int:
+        """Quick, however many mappings there are: plans of one task ask again for what was made of the same owners."""
+        return hash((self.name, self.present, len(self.mappings)))
+
+    @functools.cached_property
+    def parts(self) -> tuple[tuple[Mapping, elements.Elements], ...]:
+        """The elements of each mapping. Made once: not to be changed."""
+        return tuple((mapping, elements.mapping_elements(mapping, self.name)) for mapping in self.mappings)
+
     @functools.cached_property
     def elements(self) -> elements.Elements:
         """All elements of the table that belong to the owner. Made once: not to be changed."""
         found: elements.Elements = {}
-        for mapping in self.mappings:
-            found.update(elements.mapping_elements(mapping, self.name))
+        for _mapping, part in self.parts:
+            found.update(part)
         for service in self.service_addresses:
             found.update(elements.service_element(service, self.name))
         return found
@@ -181,7 +190,14 @@ def _from_record(item: t.Mapping[str, t.Any]) -> Mapping:
     return Mapping(item["host_address"], low, high, item["protocol"], address, port, allow, deny, backends)
 
 
+_KNOWN: dict[str, tuple[t.Mapping[str, t.Any], PortmapSpec]] = {}
+
+
 def from_record(name: str, kept: t.Mapping[str, t.Any]) -> PortmapSpec:
-    """The specification that a record keeps."""
-    services = [ServiceAddress(item["address"], item["to"]) for item in kept.get("service_addresses", [])]
-    return PortmapSpec(name, tuple(_from_record(item) for item in kept["mappings"]), tuple(services))
+    """The specification that a record keeps. That of the same record, which nobody changes, is made once."""
+    known = _KNOWN.get(name)
+    if known is None or known[0] is not kept:
+        services = [ServiceAddress(item["address"], item["to"]) for item in kept.get("service_addresses", [])]
+        spec = PortmapSpec(name, tuple(_from_record(item) for item in kept["mappings"]), tuple(services))
+        known = _KNOWN[name] = (kept, spec)
+    return known[1]

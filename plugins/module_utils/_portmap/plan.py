@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import dataclass, field
 
@@ -71,12 +72,26 @@ def check_conflicts(specs: t.Mapping[str, PortmapSpec], names: t.Collection[str]
 
     :raises InvalidOption: two mappings want the same port.
     """
+    _check_conflicts(tuple(sorted(specs.values(), key=lambda spec: spec.name in names)), frozenset(names))
+
+
+@functools.lru_cache(maxsize=2)
+def _check_conflicts(ordered: tuple[PortmapSpec, ...], names: frozenset[str]) -> None:
     taken: dict[tuple[bool, str, int], dict[str | None, tuple[str, Mapping]]] = {}
-    ordered = sorted(specs.values(), key=lambda spec: spec.name in names)
+    mine = {
+        (mapping.protocol, port)
+        for spec in ordered
+        if spec.name in names
+        for mapping in spec.mappings
+        for port in mapping.ports
+    }
     for spec in ordered:
         for mapping in spec.mappings:
+            protocol, six = mapping.protocol, mapping.six
             for port in mapping.ports:
-                holders = taken.setdefault((mapping.six, mapping.protocol, port), {})
+                if (protocol, port) not in mine:
+                    continue
+                holders = taken.setdefault((six, protocol, port), {})
                 other = next(iter(holders.values()), None) if mapping.host_address is None else None
                 other = other or holders.get(mapping.host_address) or holders.get(None)
                 if other is not None and spec.name in names:
@@ -105,6 +120,8 @@ def _refuse(name: str, mapping: Mapping, owner: str, other: Mapping) -> None:
 
 def _check_listeners(spec: PortmapSpec, world: World) -> None:
     """Refuse ports at which a process of the host waits: it would get nothing any more."""
+    if not world.listeners:
+        return
     for mapping in spec.mappings:
         if all(world.elements.get(key, ("", ""))[1] == spec.name for key in port_keys(mapping)):
             continue
@@ -171,21 +188,18 @@ def _changes(spec: PortmapSpec, actual: t.Mapping[Key, tuple[str, str]], record:
     old = from_record(spec.name, record.spec) if record is not None else PortmapSpec(spec.name)
     by_label = {mapping.label: mapping for mapping in old.mappings}
     changes = []
-    wanted: set[Key] = set()
-    for mapping in spec.mappings if spec.present else ():
-        elements = mapping_elements(mapping, spec.name)
-        wanted.update(elements)
-        if any(actual.get(key) != value for key, value in elements.items()):
+    wanted = set(spec.elements) if spec.present else set()
+    for mapping, part in spec.parts if spec.present else ():
+        if any(actual.get(key) != value for key, value in part.items()):
             changes.append(Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.summary))
     for service in spec.service_addresses if spec.present else ():
         ((key, value),) = service_element(service, spec.name).items()
-        wanted.add(key)
         if actual.get(key) != value:
             changes.append(Change(show_key(key), actual.get(key, (None,))[0], service.to))
     stale = {key for key, (_data, owner) in actual.items() if owner == spec.name} - wanted
     labels = {change.key for change in changes}
-    for mapping in old.mappings:
-        mine = set(mapping_elements(mapping, spec.name)) & stale
+    for mapping, part in old.parts if stale else ():
+        mine = stale.intersection(part)
         if mine and mapping.label not in labels:
             changes.append(Change(mapping.label, mapping.summary, None))
         stale -= mine
@@ -262,10 +276,16 @@ class Target:
     delta: Delta
 
 
+@functools.lru_cache(maxsize=2)
+def _text(specs: tuple[PortmapSpec, ...]) -> str:
+    """The table's text. That of the same owners is made once."""
+    return render.table_text(all_elements(specs))
+
+
 def _target(specs: t.Mapping[str, PortmapSpec], world: World, scope: t.Collection[str]) -> Target:
     wanted = all_elements(specs.values())
     delta = plan_delta(world.elements, wanted, scope) if world.intact else Delta()
-    return Target(specs, wanted, render.table_text(wanted), delta)
+    return Target(specs, wanted, _text(tuple(specs.values())), delta)
 
 
 def _shared(world: World, target: Target) -> list[Step]:

@@ -74,7 +74,8 @@ _MOST_SECONDS = 600
 
 @functools.lru_cache(maxsize=1024)
 def _parsed(text: str) -> Address:
-    return ipaddress.ip_address(text.strip())
+    bare = text.strip()
+    return ipaddress.ip_address(bare[1:-1] if bare.startswith("[") and bare.endswith("]") else bare)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -46,7 +46,9 @@ def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str
     """The host's ports that are about to be published by an owner which doesn't have them yet."""
     ports: set[int] = set()
     for spec in specs:
-        for mapping in spec.mappings if spec.present else ():
+        for mapping, part in spec.parts if spec.present else ():
+            if all(elements.get(key) == value for key, value in part.items()):
+                continue
             if any(elements.get(key, ("", ""))[1] != spec.name for key in port_keys(mapping)):
                 ports.update(mapping.ports)
     return ports
@@ -94,7 +96,7 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
 def describe(spec: PortmapSpec) -> dict[str, t.Any]:
     """What an owner publishes, as results show it."""
     kept = spec.kept
-    exposed = [mapping.record() for mapping in spec.mappings if mapping.exposed]
+    exposed = [item for mapping, item in zip(spec.mappings, kept["mappings"]) if mapping.exposed]
     return {
         "name": spec.name,
         "mappings": kept["mappings"],

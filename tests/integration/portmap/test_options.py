@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import subprocess
 import sys
 import threading
@@ -267,10 +268,10 @@ def plain(name: str, protocol: str = "tcp") -> dict[str, t.Any]:
 NOWHERE = {**plain("a"), "port": 3999}
 
 
-def test_verify_passes(stage: World) -> None:
+def test_verify_passes(stage: World, tmp_path: pathlib.Path) -> None:
     """What answers stays; the check is asked only if something changed, and until it answers."""
-    stage.sh("mkdir /tmp/pages; echo page >/tmp/pages/page")
-    stage.popen(["sh", "-c", "sleep 1; exec python3 -m http.server 3001 --bind 0.0.0.0 --directory /tmp/pages"],
+    (tmp_path / "page").write_text("page")
+    stage.popen(["sh", "-c", f"sleep 3; exec python3 -m http.server 3001 --bind 0.0.0.0 --directory {tmp_path}"],
                 ns="a", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     mappings = [{**plain("a"), "port": 3001}]
     for url, status in ((f"http://{HOST4}:8080/page", None), ("http://127.0.0.1:8080/none", 404)):
@@ -278,7 +279,6 @@ def test_verify_passes(stage: World) -> None:
         stage.cycle("nat_portmap", name="web", mappings=mappings, verify=check)
         mappings = [{**mappings[0], "deny_from": ["192.0.2.0/24"]}]
     unchanged = {"tcp": {"address": HOST4, "port": 1}, "timeout": "1s"}
-    mappings[0] = {**mappings[0]}
     assert not stage.apply("nat_portmap", name="web", mappings=mappings, verify=unchanged)["changed"]
 
 
@@ -376,5 +376,7 @@ def test_warnings(world: World) -> None:
     assert "firewall-cmd --reload" in strict
     for value, count in ((0, 0), (1, 1)):
         world.sh(f"sysctl -qw net.bridge.bridge-nf-call-iptables={value} net.bridge.bridge-nf-call-ip6tables={value}")
-        shown = world.module("bridge", check=True, name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"]).get("warnings", [])
+        shown = world.module("bridge", check=True, name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"]).get(
+            "warnings", []
+        )
         assert sum("bridge-nf-call-iptables" in str(warning) for warning in shown) == count

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 from standins import CLOSED, Service, ask, serve
-from world import CLIENT4, HOST4, World, difference
+from world import CLIENT4, CLIENT6, HOST4, HOST6, World, difference
 
 WEB = "10.88.0.17"
 
@@ -123,6 +123,7 @@ def test_boot(world: World) -> None:
         (one("80-89", port=90), ["equally long"]),
         (one(80, "fd88::17", host_address="198.51.100.1"), ["family"]),
         (one(80, "fd88::17", host_address="::1"), ["::1", "route_localnet"]),
+        (one(80, "fd88::17", host_address="[::1]"), ["::1", "route_localnet"]),
         (one(80, "web"), ["web"]),
         (one(80, "127.0.0.1"), ["loopback"]),
         (one(80, protocol="icmp"), ["icmp"]),
@@ -171,53 +172,64 @@ def test_port_taken_by_a_process(world: World) -> None:
     world.cycle("nat_portmap", name="other", mappings=[one(8080)])
 
 
+WEB6 = "fd88::17"
+
 RANGES = [
-    one("9000-9004", protocol="udp"),
-    one("9000-9004"),
-    one("8000-8004", port="9000-9004"),
-    one("8000-8004", port="9000-9004", protocol="udp"),
+    one(host_port, address, protocol=protocol, **({"port": port} if port else {}))
+    for address in (WEB, WEB6)
+    for protocol in ("tcp", "udp")
+    for host_port, port in (("9000-9004", None), ("8000-8004", "9000-9004"))
 ]
 
 
 def test_every_port_of_a_range(world: World) -> None:
-    """Kept and shifted ranges lead each port to its own."""
-    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24"])
-    Service(world, "web", "iso0", [WEB], ["10.88.0.1"])
-    serve(world, "web", *(f"{protocol}/{port}" for protocol in ("tcp", "udp") for port in range(9000, 9005)))
+    """Kept and shifted ranges lead each port to its own; the ports beside them are closed."""
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    Service(world, "web", "iso0", [WEB, WEB6], ["10.88.0.1", "fd88::1"])
+    serve(world, "web", *(f"{protocol}/{port}" for protocol in ("tcp", "udp") for port in range(8999, 9006)))
     world.apply("nat_portmap", name="web", mappings=RANGES)
     targets = [
-        (protocol, HOST4, port)
+        (protocol, host, port)
         for protocol in ("tcp", "udp")
+        for host in (HOST4, HOST6)
         for first in (8000, 9000)
-        for port in range(first, first + 6)
+        for port in range(first - 1, first + 6)
     ]
     found = ask(world, "client", *targets)
-    for protocol, _address, port in targets:
-        expected = CLOSED if port % 1000 == 5 else f"web:{9000 + port % 1000} {CLIENT4}"
-        assert found[protocol, HOST4, port] == expected
+    for protocol, host, port in targets:
+        inside = 9000 + port % 1000
+        expected = CLOSED if port % 1000 in (5, 999) else f"web:{inside} {CLIENT4 if host == HOST4 else CLIENT6}"
+        assert found[protocol, host, port] == expected
 
 
 SENDER = r"""
 import socket, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("", 5555)); s.settimeout(0.1)
 while True:
-    s.sendto(b"?", (sys.argv[1], 8080))
     try:
+        s.sendto(b"?", (sys.argv[1], 8080))
         print(s.recv(64).decode(), flush=True)
     except OSError:
         print("closed", flush=True)
     time.sleep(0.02)
 """
 
+UDP_ADDRESSES = {
+    HOST4: {"old": "10.88.0.2", "new": "10.88.0.3"},
+    HOST6: {"old": "fd88::2", "new": "fd88::3"},
+}
 
-def test_udp_follows(world: World) -> None:
-    """A client that goes on sending from one socket follows when its port is published, led elsewhere, and taken back."""
-    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24"])
-    for name, address in (("old", "10.88.0.2"), ("new", "10.88.0.3")):
-        Service(world, name, "iso0", [address], ["10.88.0.1"])
-        serve(world, name, "udp/3000")
-    sender = world.popen([sys.executable, "-c", SENDER, HOST4], ns="client", stdout=subprocess.PIPE)
+
+@pytest.mark.parametrize("host", UDP_ADDRESSES)
+def test_udp_follows(world: World, host: str) -> None:
+    """F11: a client that goes on sending from one socket follows when its port is published, led elsewhere, and taken back."""
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    addresses = UDP_ADDRESSES[host]
+    for name, address in addresses.items():
+        Service(world, name, "iso0", [address], ["fd88::1" if ":" in address else "10.88.0.1"])
+        serve(world, name, "udp/3000", "udp/8080")
+    sender = world.popen([sys.executable, "-c", SENDER, host], ns="client", stdout=subprocess.PIPE)
     answers: list[str] = []
     threading.Thread(target=lambda: answers.extend(sender.stdout or ()), daemon=True).start()
 
@@ -225,8 +237,16 @@ def test_udp_follows(world: World) -> None:
         world.wait(lambda: answers and answers[-1].startswith(answer), 1, answer)
 
     until("closed")
-    for address, answer in (("10.88.0.2", "old:3000"), ("10.88.0.3", "new:3000")):
-        world.apply("nat_portmap", name="web", mappings=[one(8080, address, port=3000, protocol="udp")])
+    old, new = addresses["old"], addresses["new"]
+    steps: list[tuple[dict[str, t.Any], str]] = [
+        (one(8080, old, port=3000, protocol="udp"), "old:3000"),
+        (one(8080, new, port=3000, protocol="udp"), "new:3000"),
+        (one("8080-8081", new, protocol="udp"), "new:8080"),
+        (one("8080-8081", old, port="3000-3001", protocol="udp"), "old:3000"),
+        (one(8080, new, port=3000, protocol="udp", host_address=host), "new:3000"),
+    ]
+    for mapping, answer in steps:
+        world.apply("nat_portmap", name="web", mappings=[mapping])
         until(answer)
     world.apply("nat_portmap", name="web", state="absent")
     until("closed")

@@ -201,6 +201,32 @@ def test_ports_get_the_addresses_of_their_instance() -> None:
         _releases.portmaps(plan, [{"name": name, "service": {"addresses": []}}])
 
 
+@pytest.mark.parametrize(
+    ("clients", "expected"),
+    [
+        ({"deny_from": ["10.6.0.0/16"]}, [{"deny_from": ["10.6.0.0/16"]}, {"deny_from": []}]),
+        (
+            {"allow_from": ["10.0.0.0/8", "fd00::/8"]},
+            [{"allow_from": ["10.0.0.0/8"]}, {"allow_from": ["fd00::/8"]}],
+        ),
+        ({"allow_from": ["fd00::/8"]}, [{"allow_from": ["fd00::/8"]}]),
+    ],
+)
+def test_clients_by_family(clients: dict[str, list[str]], expected: list[dict[str, list[str]]]) -> None:
+    """A port for clients of one family only is not open to everybody of the other one."""
+    addresses = {"ipv4": "10.88.0.2", "ipv6": "fd88::2"}
+    plan = {
+        "portmaps": [{"name": "web", "instance": "i", "service_address": None, "ports": [{"host_port": 80, **clients}]}]
+    }
+    (element,) = _releases.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
+    shown = [{key: mapping[key] for key in clients} for mapping in element["mappings"]]
+    assert shown == expected
+    if len(expected) == 1:
+        del addresses["ipv6"]
+        with pytest.raises(_releases.PlanError, match="for clients of allow_from"):
+            _releases.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
+
+
 def test_planning_leaves_its_input_alone() -> None:
     data = declared([WEB])
     before = copy.deepcopy(data)
