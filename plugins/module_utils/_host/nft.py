@@ -57,7 +57,8 @@ def list_json(table: str) -> list[dict[str, t.Any]] | None:
     """
     if not available():
         return None
-    done = run(["nft", "--json", "list", "table", *table.split()], check=False)
+    # Numbers, or nft looks up each element's protocol by its name in /etc/protocols.
+    done = run(["nft", "--json", "--numeric", "list", "table", *table.split()], check=False)
     if done.returncode == 0:
         return list(json.loads(done.stdout)["nftables"])
     if _missing(done.stderr):
@@ -132,7 +133,7 @@ def canonical_skeleton(table: str, text: str) -> str | None:
 
     :raises NftError: this nft or this kernel does not take the text.
     """
-    listing = _in_scratch((table,), text, "--json")
+    listing = _in_scratch((table,), text, "--json --numeric")
     return None if listing is None else skeleton(json.loads(listing)["nftables"])
 
 
