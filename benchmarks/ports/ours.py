@@ -86,7 +86,8 @@ def measure(world: World, number: int, setting: Setting) -> Row:
             row.latency = latency.measure(world, ports[0], ports[-1], setting.rounds, setting.connections)
             latency.stop(server)
             samples = [
-                observe.kernel_bytes_of_table(world, "inet isolation_nat", "/etc/isolation/nat.nft") for _ in range(3)
+                observe.kernel_bytes_of_table(world, "inet isolation_nat", "/etc/isolation/nat.nft")
+                for _attempt in range(3)
             ]
             row.kernel_bytes = Figure.of(samples)
         timed("change", True, name="web", mappings=moved)
