@@ -6,30 +6,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._errors import InvalidOption, IsolationError
+from .._host import unmanaged
 from .._host.boot import EnsureBoot, TidyBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.iproute import Batch
 from .._host.netlink import ChangeAddress, DeleteLink, MakeBridge, SetBridge, SetLink, SetPort
 from .._host.nft import ApplyRuleset
-from .._host.records import DropRecord, Record, SaveRecord, check_project
+from .._host.records import DropRecord, Record, SaveRecord
 from .._host.sysctl import WriteSysctl
 from .._plan import Change, Plan, Step, TaskPlan, compare
-from . import hostwide, ports, render, routing
+from . import hostwide, render, routing
 from .apply import RequireTools
+from .check import BridgeError, check
 from .spec import BridgeSpec, from_record
 from .state import FOLDER, LAYER, SCRIPT, TABLE_FILE, Link, World, bridge_mac, describe, desired_bridges, own_sysctls
 
 DEFAULT_MTU = 1500
-
-
-class BridgeError(IsolationError):
-    """What is asked of a bridge can't be."""
 
 
 @dataclass
@@ -43,88 +39,6 @@ class _Draft:
     result: dict[str, t.Any] = field(default_factory=dict)
     fresh: bool = False
     """Whether the bridge comes or goes as a whole, so that its own rules need no lines of their own."""
-
-
-def _check_existing(spec: BridgeSpec, world: World, project: str) -> None:
-    record = world.records.get(spec.name)
-    check_project(LAYER, spec.name, project, record)
-    link = world.links.get(spec.name)
-    if link is None:
-        return
-    if record is None and spec.present:
-        raise BridgeError(
-            f"bridge {spec.name}: a link of this name ({link.kind or 'a device'}) exists already and is not ours:"
-            " choose another name, or remove that link first"
-        )
-    if record is not None and link.kind != "bridge":
-        raise BridgeError(
-            f"bridge {spec.name}: the link of this name is no bridge but {link.kind or 'a device'}:"
-            " somebody has replaced ours: remove that link, or choose another name"
-        )
-
-
-def _check_overlaps(spec: BridgeSpec, world: World, others: t.Iterable[BridgeSpec], leaving: t.Collection[str]) -> None:
-    """Refuse subnets that the host, or another bridge of ours, uses already."""
-    for version in (4, 6):
-        mine = spec.subnets(version)
-        for other in others:
-            for subnet in other.subnets(version):
-                for network in mine:
-                    if network.overlaps(subnet):
-                        raise InvalidOption(f"bridge {spec.name}: {network} overlaps {subnet} of bridge {other.name}")
-    link = world.links.get(spec.name)
-    there = link.addresses if link else ()
-    fresh = dataclasses.replace(spec, addresses=tuple(item for item in spec.addresses if item not in there))
-    for route in world.routes:
-        network_ = route.network()
-        if network_ is None or network_.is_link_local or network_.is_multicast or route.link in (spec.name, *leaving):
-            continue
-        for network in fresh.subnets(network_.version):
-            if network.overlaps(network_):
-                by = f" by {route.link}" if route.link else ""
-                what = "address" if route.kind == "local" else "route"
-                raise InvalidOption(
-                    f"bridge {spec.name}: {network} overlaps the host's {what} {network_}{by} ({route.kind}):"
-                    " choose a range that nothing else on this network uses"
-                )
-
-
-def _check_ports(spec: BridgeSpec, world: World, bridges: t.Mapping[str, BridgeSpec]) -> None:
-    for port in spec.ports:
-        link = world.links.get(port)
-        if link is None:
-            raise BridgeError(f"bridge {spec.name}: ports: the host has no link {port}")
-        if link.kind == "bridge" or port in bridges:
-            raise BridgeError(f"bridge {spec.name}: ports: {port} is a bridge, which can't be a port")
-        if link.master not in (None, spec.name):
-            raise BridgeError(
-                f"bridge {spec.name}: ports: {port} belongs to {link.master} already:"
-                f" release it first (ip link set {port} nomaster)"
-            )
-    held = {link.name for link in world.links.values() if link.master == spec.name}
-    if len(held.union(spec.ports)) > ports.MAX_PORTS:
-        raise BridgeError(
-            f"bridge {spec.name}: ports: it has {len(held)} already, and the kernel gives a bridge {ports.MAX_PORTS}: use another bridge"
-        )
-    for other in spec.allow_bridges:
-        if other not in bridges:
-            raise InvalidOption(
-                f"bridge {spec.name}: allow_bridges: there is no bridge {other} of ours, and none in this task"
-            )
-
-
-def _check(
-    spec: BridgeSpec, world: World, project: str, bridges: t.Mapping[str, BridgeSpec], leaving: t.Collection[str]
-) -> None:
-    _check_existing(spec, world, project)
-    if not spec.present:
-        return
-    if spec.subnets(6) and not world.six:
-        raise BridgeError(
-            f"bridge {spec.name}: addresses: this host's kernel has IPv6 switched off: leave the v6 address out"
-        )
-    _check_overlaps(spec, world, [other for other in bridges.values() if other.name != spec.name], leaving)
-    _check_ports(spec, world, bridges)
 
 
 def _mtu(spec: BridgeSpec, world: World) -> int:
@@ -374,8 +288,7 @@ def _shared(
     text = render.table_text(bridges.values(), world.others)
     macs = [(bridge, bridge_mac(bridge, world.machine)) for bridge in bridges.values()]
     files = {TABLE_FILE: text, SCRIPT: render.boot_script(macs, FOLDER, TABLE_FILE), **settings.files}
-    steps: list[Step] = []
-    changes: list[Change] = []
+    steps, changes = _managers(world, bridges)
     if bridges:
         stale = {path: content for path, content in files.items() if world.files.get(path) != content}
         steps += [WriteFile(path, content) for path, content in stale.items()]
@@ -393,6 +306,15 @@ def _shared(
     gone = [path for path in (SCRIPT, *settings.obsolete) if not bridges or path in settings.obsolete]
     steps += [RemoveFile(path, _paths.ETC) for path in gone if world.files.get(path) is not None]
     return changes, steps
+
+
+def _managers(world: World, bridges: t.Mapping[str, BridgeSpec]) -> tuple[list[Step], list[Change]]:
+    """What keeps other managers of networks off our links. It comes first: they look at a new link at once."""
+    names = [port for bridge in bridges.values() for port in bridge.ports]
+    wanted = unmanaged.dropins(bridges, names, world.managers.managers)
+    stale = unmanaged.stale(wanted, world.managers)
+    changes = [Change("drop-ins", "other", ", ".join(stale))] if stale and bridges else []
+    return list(unmanaged.steps(wanted, world.managers)), changes
 
 
 def _routing(world: World, bridges: t.Mapping[str, BridgeSpec]) -> tuple[list[Change], list[Step]]:
@@ -421,7 +343,7 @@ def plan_task(specs: t.Sequence[BridgeSpec], world: World, project: str) -> Task
     bridges = desired_bridges(specs, world.records)
     leaving = [spec.name for spec in specs if not spec.present]
     for spec in specs:
-        _check(spec, world, project, bridges, leaving)
+        check(spec, world, project, bridges, leaving)
     drafts = [_present(spec, world, project) if spec.present else _absent(spec, world) for spec in specs]
     settings = hostwide.settings(world, bridges)
     changes, shared = _shared(world, bridges, settings)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._errors import IsolationError
-from .._host import boot, firewalls, iproute, nft, sysctl
+from .._host import boot, firewalls, iproute, nft, sysctl, unmanaged
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._names import mac_address
@@ -77,6 +77,7 @@ class World:
     there are none. `memory` holds settings as they were before the first bridge, `apart` the links of then by family.
     `sysctls` has those that this task is about. `attached` are services' links by bridge. `bridge_nf` tells whether bridged
     packets pass the chains of routed ones (br_netfilter). `others` are the links by family that forwarding must not join.
+    `managers` are other managers of networks, and what keeps them off our links.
     """
 
     records: t.Mapping[str, Record] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class World:
     wanted: str | None = None
     files: t.Mapping[str, str | None] = field(default_factory=dict)
     boot_gaps: tuple[str, ...] = ()
+    managers: unmanaged.State = field(default_factory=unmanaged.State)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -323,6 +325,7 @@ def observe(specs: t.Sequence[BridgeSpec]) -> World:
         wanted=nft.canonical(render.TABLES, text) if bridges else None,
         files={path: read_text(path) for path in paths},
         boot_gaps=boot.gaps(),
+        managers=unmanaged.state(),
         warnings=_warnings(),
     )
 

@@ -214,6 +214,37 @@ def test_foreign_project(world: World) -> None:
     assert "'one'" in world.refused("bridge", name="iso0", state="absent", project="two")
 
 
+def test_other_managers(world: World) -> None:
+    """A host that has NetworkManager is told which links are not its own, and a lost file is brought back. It does not run here."""
+    dropin = "/etc/NetworkManager/conf.d/90-isolation.conf"
+    world.sh("ip link add nic0 type veth peer name nic0p")
+    world.sh("mkdir -p /etc/NetworkManager/conf.d; printf '#!/bin/sh\n' >/usr/local/sbin/NetworkManager")
+    world.sh("chmod +x /usr/local/sbin/NetworkManager; ip link set nic0 up")
+    clean = world.snapshot()
+    world.cycle("bridge", **ISO0)
+    assert "interface-name:=iso0;interface-name:iso????????????" in read(world, dropin)
+    world.cycle("bridge", **ISO0, ports=["nic0"])
+    assert "interface-name:=iso0;interface-name:=nic0;" in read(world, dropin)
+    world.sh(f"rm {dropin}")
+    assert f"drop-ins: {dropin}" in world.cycle("bridge", **ISO0, ports=["nic0"])["diff"][0]["after"]
+    world.cycle("bridge", name="iso1", addresses=["10.89.0.1/24"])
+    world.cycle("bridge", name="iso0", state="absent")
+    assert read(world, dropin).endswith("unmanaged-devices+=interface-name:=iso1;interface-name:iso????????????")
+    world.cycle("bridge", name="iso1", state="absent")
+    assert difference(clean, world.snapshot()) == {}
+
+
+def test_as_many_ports_as_the_kernel_gives(world: World) -> None:
+    """The bridge's 1024th port is refused before anything is changed, where the kernel would refuse it half-way."""
+    world.apply("bridge", **ISO0)
+    pairs = [(f"a{number}", f"b{number}") for number in range(512)]  # both ends, and down: no loop
+    batch = [f"link add {one} type veth peer name {other}\n" for one, other in pairs]
+    batch += [f"link set dev {name} master iso0\n" for pair in pairs for name in pair]
+    refusal = world.run(["ip", "-batch", "-"], stdin="".join(batch), check=False)
+    assert "Exchange full" in refusal.stderr, "this kernel has another limit"
+    assert "1024, and the kernel gives a bridge 1023" in world.refused("bridge", **ISO0, ports=["b511"])
+
+
 GOLDEN = sorted((REPOSITORY / "tests" / "unit").glob("*/golden/*.nft"))
 
 

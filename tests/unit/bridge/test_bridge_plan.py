@@ -16,6 +16,8 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.plan 
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.state import Link, Route, World, parse_link
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
+from ansible_collections.daemonless.isolation.plugins.module_utils._host import unmanaged
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import RemoveFile, WriteFile
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.netlink import DeleteLink, MakeBridge, SetPort
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.sysctl import WriteSysctl
@@ -182,3 +184,45 @@ def test_parse_link() -> None:
     link = parse_link(item)
     assert link.addresses == ("10.88.0.1/24",)
     assert (link.kind, link.stp, link.forward_delay, link.up) == ("bridge", 1, 400, True)
+
+
+OTHERS = unmanaged.Managers(networkd=True, network_manager=True, udev=True)
+
+
+def test_other_managers_are_told_before_the_first_link_is_made() -> None:
+    world = dataclasses.replace(EMPTY, managers=unmanaged.State(OTHERS))
+    plan = plan_task([dataclasses.replace(ISO0, ports=("eth0",))], world, "default")
+    names = [type(step).__name__ for step in plan.shared]
+    assert names[:5] == ["RequireTools", "WriteFile", "WriteFile", "WriteFile", "ReloadManagers"]
+    wanted = unmanaged.dropins(["iso0"], ["eth0"], OTHERS)
+    assert {(step.path, step.text) for step in plan.shared[1:4] if isinstance(step, WriteFile)} == set(wanted.items())
+    assert isinstance(plan.elements[0].steps[0], MakeBridge)
+
+
+def test_lost_drop_ins_are_a_line() -> None:
+    wanted = unmanaged.dropins(["iso0"], [], OTHERS)
+    link = Link("iso0", "bridge", "", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+    world = dataclasses.replace(with_links(link), records={"iso0": record(ISO0)})
+    whole = dataclasses.replace(world, managers=unmanaged.State(OTHERS, wanted))
+    lost = dataclasses.replace(world, managers=unmanaged.State(OTHERS, {unmanaged.LINK: wanted[unmanaged.LINK]}))
+    assert "drop-ins" not in keys(plan_task([ISO0], whole, "default"))
+    (line,) = [one for one in plan_task([ISO0], lost, "default").elements[0].changes if one.key == "drop-ins"]
+    assert line.after == f"{unmanaged.KEYFILE}, {unmanaged.NETWORK}"
+    last = plan_task([BridgeSpec("iso0", present=False)], whole, "default")
+    assert [step.path for step in last.shared if isinstance(step, RemoveFile)][:3] == sorted(unmanaged.PATHS)
+    assert DeleteLink("iso0") in last.elements[0].prepare
+
+
+def test_the_kernels_ports() -> None:
+    """A bridge has 1023 ports at most: one more is refused; one in exchange for another is not."""
+    full = [Link(f"port{number}", "dummy", "", 1500, "default", True, "iso0") for number in range(1023)]
+    known = dataclasses.replace(ISO0, ports=("port0",))
+    bridge = Link("iso0", "bridge", "", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+    links = with_links(bridge, *full, Link("eth1", "", "", 1500, "default", True, None))
+    world = dataclasses.replace(links, records={"iso0": record(known)})
+    plan_task([known], world, "default")
+    with pytest.raises(IsolationError, match=r"iso0: ports: it would have 1024.* 1023: use another bridge"):
+        plan_task([dataclasses.replace(ISO0, ports=("port0", "eth1"))], world, "default")
+    swapped = plan_task([dataclasses.replace(ISO0, ports=("eth1",))], world, "default")
+    moves = [step for step in swapped.elements[0].steps if isinstance(step, SetPort)]
+    assert moves == [SetPort("port0", None), SetPort("eth1", "iso0")]
