@@ -29,6 +29,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.mode
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.spec import parse
 
 GOLDEN = pathlib.Path(__file__).with_name("golden")
+GUIDE = pathlib.Path(__file__).parents[3] / "docs" / "networking.md"
 
 
 def mapping(host_port: t.Any, address: str | None = "10.88.0.17", **more: t.Any) -> dict[str, t.Any]:
@@ -226,20 +227,42 @@ SITUATIONS: dict[str, tuple[PortmapSpec, ...]] = {
     "none": (PortmapSpec("web"),),
     "web": (
         PortmapSpec(
-            "web",
-            (Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000), Mapping(None, 80, 80, "tcp", "fd88::17", 3000)),
-            (ServiceAddress("10.88.255.7", "10.88.0.17"),),
+            "web", (Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000), Mapping(None, 80, 80, "tcp", "fd88::17", 3000))
         ),
     ),
-    "loopback-and-ranges": (
-        PortmapSpec("web", (Mapping("127.0.0.1", 80, 80, "tcp", "10.88.0.17", 3000),)),
+    "loopback": (
+        PortmapSpec(
+            "web",
+            (
+                Mapping("127.0.0.1", 80, 80, "tcp", "10.88.0.17", 3000),
+                Mapping("127.0.0.1", 9000, 9009, "udp", "10.88.0.17", 9000),
+            ),
+        ),
+    ),
+    "hairpin": (
+        PortmapSpec(
+            "web", (Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000), Mapping(None, 80, 80, "tcp", "fd88::17", 3000))
+        ),
+        PortmapSpec("dns", (Mapping("192.0.2.1", 53, 53, "udp", "10.88.0.18", 53),)),
+    ),
+    "ranges": (
         PortmapSpec(
             "voice",
             (
                 Mapping(None, 10000, 10099, "udp", "10.88.0.18", 10000),
                 Mapping("192.0.2.1", 5060, 5061, "sctp", "10.88.0.18", 6060),
+                Mapping(None, 10000, 10099, "udp", "fd88::18", 10000),
+                Mapping("2001:db8::1", 5060, 5061, "sctp", "fd88::18", 6060),
             ),
         ),
+    ),
+    "service_addresses": (
+        PortmapSpec(
+            "web",
+            (Mapping(None, 80, 80, "tcp", "10.88.0.17", 3000),),
+            (ServiceAddress("10.88.255.7", "10.88.0.17"), ServiceAddress("fd88::ffff:7", "fd88::17")),
+        ),
+        PortmapSpec("dns", (), (ServiceAddress("10.88.255.8", "10.88.0.18"),)),
     ),
     "allow_from": (
         PortmapSpec(
@@ -274,6 +297,13 @@ def test_golden(situation: str) -> None:
     if os.environ.get("GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_no_other_golden_files() -> None:
+    """Each file is of a situation that is rendered, and the guide of the way of a packet names it."""
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{situation}.nft" for situation in SITUATIONS}
+    guide = GUIDE.read_text()
+    assert [name for name in sorted(path.name for path in GOLDEN.iterdir()) if name not in guide] == []
 
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
