@@ -131,7 +131,8 @@ def ask(label, protocol, address, port):
     try:
         with socket.socket(family, kind) as s:
             s.settimeout(0.8)
-            s.connect((address, port))
+            # also of link-local addresses with their link, such as fe80::1%eth0
+            s.connect(socket.getaddrinfo(address, port, family, kind)[0][4])
             if protocol == "udp":
                 s.send(b"?")
             answers[label] = s.recv(64).decode() or "closed"

@@ -178,6 +178,7 @@ def document(siblings: str, lines: list[str]) -> None:
 @pytest.mark.parametrize("bridge_nf", [0, 1], ids=["bridge-nf-0", "bridge-nf-1"])
 @pytest.mark.parametrize("siblings", ["allow", "deny", "l2"])
 def test_matrix(stage: World, siblings: str, bridge_nf: int) -> None:
+    """Every cell is as documented; T11, T12 and T14 among them, for tcp, udp and sctp."""
     found = measure(stage)
     lines = table(found)
     print(f"\nsiblings: {siblings}, bridge-nf-call: {bridge_nf}\n" + "\n".join(lines))
