@@ -144,6 +144,14 @@ for thread in threads: thread.join()
 print(json.dumps(answers))
 """
 
+GENERATION = """
+import socket, struct
+# NFT_MSG_GETGEN (linux/netfilter/nf_tables.h): a header of netlink, one of nfnetlink; the number is the first attribute.
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+    s.send(struct.pack("=IHHII", 20, 10 << 8 | 16, 1, 1, 0) + bytes(4))
+    print(struct.unpack_from("!I", s.recv(4096), 24)[0])
+"""
+
 Target = t.Tuple[str, str, int]
 """Protocol, address, port."""
 
@@ -202,3 +210,8 @@ def ask(world: World, ns: str, *targets: Target) -> dict[Target, str]:
     done = world.run([sys.executable, "-c", SCTP + PROBE, json.dumps(probes)], ns=ns)
     answers = json.loads(done.stdout)
     return {target: answers[str(index)] for index, target in enumerate(targets)}
+
+
+def generation(world: World) -> int:
+    """The number of the ruleset, which every transaction raises by one."""
+    return int(world.run([sys.executable, "-IS", "-c", GENERATION]).stdout)
