@@ -19,6 +19,8 @@ description:
     masquerades what leaves. A second one, C(bridge isolation_bridge), keeps services apart at layer 2 and lets each send from its own
     MAC and IP addresses only, without forged ARP and without router or foreign neighbor advertisements. Both are replaced as a whole, in one
     transaction, and only if nftables lists something else than what is asked for.
+  - Keeps NetworkManager, systemd-networkd and udev off the bridges, their ports and services' links, by a drop-in file for each that the host has,
+    such as C(/etc/systemd/network/05-isolation.network). They are written, and the daemons told, before the first link is made.
   - Adds routing rules (priorities 101 to 104) that drop what is for services and was not let through by the table, so that nothing opens
     while the ruleset is flushed.
   - Switches forwarding on where it is off, remembers the values from before, and gives them back with the last bridge.
@@ -122,7 +124,7 @@ options:
     default: []
     suboptions:
       from:
-        description: An address or a range of addresses of the bridge's subnets.
+        description: An address or a range of addresses of the bridge's subnets or O(routes).
         type: str
         required: true
       to:
@@ -160,10 +162,34 @@ options:
   ports:
     description:
       - Links of the host that become ports of the bridge. Addresses on them stay where they are, and are of no more use.
+      - The kernel gives a bridge 1023 ports, those of services included; more are refused.
       - With ports, source addresses that come from the bridge are not checked, since a network lies behind them.
     type: list
     elements: str
     default: []
+  routes:
+    description:
+      - Networks that the host reaches by a gateway on the bridge, such as a service that is a VPN's end or a router behind a link of O(ports).
+        Live.
+      - They are treated as the bridge's subnets are. The host, siblings (by O(siblings); O(sibling_pairs) may name these networks) and allowed
+        bridges reach them; from elsewhere nothing but O(trusted_interfaces) leads in, also while the ruleset is flushed. What they open to the
+        outside goes by O(mode), to the host by O(service_to_host).
+      - They may be sources of packets from the bridge. Which link they come from is not checked, so that any service of the bridge can forge
+        these, though no other, addresses.
+      - Routes have protocol 105. Those of others are never touched; a network that overlaps a route or an address of the host, a bridge, or
+        another of these networks is refused.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      to:
+        description: A network, or an address. Not the default route.
+        type: str
+        required: true
+      via:
+        description: The gateway's address, which lies in a subnet of the bridge, and is not the bridge's own.
+        type: str
+        required: true
   force:
     description: With O(state=absent), remove the bridge even if links of services are attached to it.
     type: bool
@@ -204,6 +230,14 @@ EXAMPLES = r"""
     siblings: deny
     sibling_pairs:
       - {from: 10.90.0.17, to: 10.90.0.18}
+
+- name: A bridge with networks behind one of its services
+  daemonless.isolation.bridge:
+    name: iso3
+    addresses: [10.91.0.1/24, "fd91::1/64"]
+    routes:
+      - {to: 192.0.2.0/24, via: 10.91.0.17}
+      - {to: "2001:db8:9::/48", via: "fd91::17"}
 
 - name: Several in one task
   daemonless.isolation.bridge:

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing as t
 
 from .._errors import InvalidOption, IsolationError
 from .._host.records import check_project
 from . import ports
+from .routes import PROTOCOL, Network
 from .spec import BridgeSpec
-from .state import LAYER, World
+from .state import LAYER, Route, World
 
 
 class BridgeError(IsolationError):
@@ -38,28 +40,48 @@ def _check_existing(spec: BridgeSpec, world: World, project: str) -> None:
         )
 
 
+def _named(spec: BridgeSpec, network: Network) -> str:
+    """A range, and the option that it comes from if that is not the addresses."""
+    return f"routes: {network}" if network in spec.routed(network.version) else str(network)
+
+
+def _in_the_way(route: Route, spec: BridgeSpec, leaving: t.Collection[str]) -> bool:
+    """Whether a route of the host is somebody else's, who may need it."""
+    if route.link in leaving:
+        return False
+    # The bridge's own are those that the kernel makes of its addresses, and those that we have made.
+    return route.link != spec.name or route.protocol not in ("kernel", PROTOCOL)
+
+
 def _check_overlaps(spec: BridgeSpec, world: World, others: t.Iterable[BridgeSpec], leaving: t.Collection[str]) -> None:
-    """Refuse subnets that the host, or another bridge of ours, uses already."""
-    for version in (4, 6):
-        mine = spec.subnets(version)
-        for other in others:
-            for subnet in other.subnets(version):
-                for network in mine:
-                    if network.overlaps(subnet):
-                        raise InvalidOption(f"bridge {spec.name}: {network} overlaps {subnet} of bridge {other.name}")
+    """Refuse ranges that the host, or another bridge of ours, uses already."""
+    for other in others:
+        for version in (4, 6):
+            for network, theirs in itertools.product(spec.ranges(version), other.ranges(version)):
+                if network.overlaps(theirs):
+                    raise InvalidOption(
+                        f"bridge {spec.name}: {_named(spec, network)} overlaps {theirs} of bridge {other.name}"
+                    )
     link = world.links.get(spec.name)
     there = link.addresses if link else ()
-    fresh = dataclasses.replace(spec, addresses=tuple(item for item in spec.addresses if item not in there))
+    known = world.bridge_routes(spec.name)
+    fresh = dataclasses.replace(
+        spec,
+        addresses=tuple(item for item in spec.addresses if item not in there),
+        routes=tuple(item for item in spec.routes if item not in known),
+    )
     for route in world.routes:
         network_ = route.network()
-        if network_ is None or network_.is_link_local or network_.is_multicast or route.link in (spec.name, *leaving):
+        if network_ is None or network_.is_link_local or network_.is_multicast or not _in_the_way(route, spec, leaving):
             continue
-        for network in fresh.subnets(network_.version):
+        # Somebody's route by the bridge itself is at odds with a route of ours only.
+        ranges = fresh.routed(network_.version) if route.link == spec.name else fresh.ranges(network_.version)
+        for network in ranges:
             if network.overlaps(network_):
                 by = f" by {route.link}" if route.link else ""
                 what = "address" if route.kind == "local" else "route"
                 raise InvalidOption(
-                    f"bridge {spec.name}: {network} overlaps the host's {what} {network_}{by} ({route.kind}):"
+                    f"bridge {spec.name}: {_named(spec, network)} overlaps the host's {what} {network_}{by} ({route.kind}):"
                     " choose a range that nothing else on this network uses"
                 )
 

@@ -19,7 +19,7 @@ from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord
 from .._host.sysctl import WriteSysctl
 from .._plan import Change, Plan, Step, TaskPlan, compare
-from . import hostwide, render, routing
+from . import hostwide, render, routes, routing
 from .apply import RequireTools
 from .check import BridgeError, check
 from .spec import BridgeSpec, from_record
@@ -108,6 +108,17 @@ def _found(spec: BridgeSpec, link: Link, world: World) -> dict[str, t.Any]:
     }
 
 
+def _route_steps(spec: BridgeSpec, world: World) -> tuple[list[Step], list[Step]]:
+    """Steps that take routes away, and steps that make them: before the addresses go that they need, and after those are there."""
+    away: list[Step] = []
+    there: list[Step] = []
+    for version in (4, 6):
+        stale, fresh = routes.commands(world.bridge_routes(spec.name), spec.routes, spec.name, version)
+        away += [Batch(stale, version)] if stale else []
+        there += [Batch(fresh, version)] if fresh else []
+    return away, there
+
+
 def _link_steps(spec: BridgeSpec, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[Step]:
     """Steps that bring a link from some properties to others, in place."""
     name = spec.name
@@ -184,6 +195,8 @@ def _present(spec: BridgeSpec, world: World, project: str) -> _Draft:
         draft.steps.append(MakeBridge(spec.name, after["mac"]))
         draft.steps += [WriteSysctl(key, value) for key, value in own_sysctls(spec, world.six).items()]
         draft.steps += _link_steps(spec, {"mac": after["mac"], "vlan_filtering": False}, after)
+        draft.changes += routes.compare((), spec.routes)
+        draft.steps += _route_steps(spec, world)[1]
         draft.result = {
             **describe(spec.name, spec, None, world.links),
             "mac": after["mac"],
@@ -197,7 +210,9 @@ def _present(spec: BridgeSpec, world: World, project: str) -> _Draft:
             if world.sysctls.get(key) != value:
                 draft.changes.append(Change(key.replace("/", "."), world.sysctls.get(key), value))
                 draft.steps.append(WriteSysctl(key, value))
-        draft.steps += _link_steps(spec, before, after)
+        draft.changes += routes.compare(world.bridge_routes(spec.name), spec.routes)
+        away, there = _route_steps(spec, world)
+        draft.steps += [*away, *_link_steps(spec, before, after), *there]
         if before["service ports"] != after["service ports"]:
             lines = (
                 f"link set dev {port.name} type bridge_slave {after['service ports']}"
@@ -318,11 +333,17 @@ def _managers(world: World, bridges: t.Mapping[str, BridgeSpec]) -> tuple[list[S
 
 
 def _routing(world: World, bridges: t.Mapping[str, BridgeSpec]) -> tuple[list[Change], list[Step]]:
-    """The routing rules that differ. Ours are those for subnets that a record of ours, or this task, has."""
+    """The routing rules that differ.
+
+    Ours are those for ranges that a record of ours, or this task, has, or that name a bridge of ours: a killed run may have left
+    rules for what its record no longer has.
+    """
     wanted = routing.desired(bridges.values(), world.six)
     known = [*bridges.values(), *(from_record(name, record.spec) for name, record in world.records.items())]
-    subnets = {str(subnet) for bridge in known for version in (4, 6) for subnet in bridge.subnets(version)}
-    stale = [rule for rule in world.rules if rule.to in subnets and rule not in wanted]
+    ranges = {str(network) for bridge in known for version in (4, 6) for network in bridge.ranges(version)}
+    links = {f"iif {bridge.name}" for bridge in known}
+    ranges |= {rule.to for rule in world.rules if rule.which in links}
+    stale = [rule for rule in world.rules if rule.to in ranges and rule not in wanted]
     missing = [rule for rule in wanted if rule not in world.rules]
     changes = [Change("routing rule", str(rule), None) for rule in stale]
     changes += [Change("routing rule", None, str(rule)) for rule in missing]

@@ -46,6 +46,11 @@ def chains(bridges: t.Iterable[BridgeSpec]) -> dict[str, list[str]]:
             names = ", ".join(f'"{port}"' for port in bridge.ports)
             rules.insert(0, f"oifname {{ {names} }} return")
         found[f"apart-{bridge.name}"] = [] if bridge.l2 else rules
+        found[f"routed-{bridge.name}"] = [
+            f"{protocol} saddr {{ {', '.join(map(str, bridge.routed(version)))} }} accept"
+            for version, protocol in ((4, "ip"), (6, "ip6"))
+            if bridge.routed(version)
+        ]
     found["prerouting"] = ["type filter hook prerouting priority -300; policy accept;", "iifname vmap @links"]
     found["forward"] = ["type filter hook forward priority -200; policy accept;", "iifname vmap @apart"]
     return found
@@ -59,7 +64,7 @@ def link_local(mac: str) -> str:
     return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + bytes(words)))
 
 
-def _allowed(mac: str, four: str | None, six: str | None) -> list[str]:
+def _allowed(bridge: str, mac: str, four: str | None, six: str | None) -> list[str]:
     """What a link may send: from its own MAC address and its own IP addresses, and nothing that only routers send (T13)."""
     own6 = [link_local(mac), *([six] if six else [])]
     claims = ", ".join(f"{int(ipaddress.IPv6Address(address)):#034x}" for address in own6)
@@ -68,22 +73,28 @@ def _allowed(mac: str, four: str | None, six: str | None) -> list[str]:
         f"ether type arp arp saddr ether != {mac} drop",
         # 0.0.0.0 is what a probe for a duplicate has (RFC 5227, 2.1.1): it claims nothing.
         f"ether type arp arp saddr ip != {{ 0.0.0.0{', ' + four if four else ''} }} drop",
-        f"ether type ip ip saddr != {four} drop" if four else "ether type ip drop",
         "icmpv6 type { nd-router-advert, nd-redirect } drop",
         # The target address of an advertisement (RFC 4861, 4.4); nft before 1.0.8 has no name for it.
         f"icmpv6 type nd-neighbor-advert @th,64,128 != {{ {claims} }} drop",
-        f"ether type ip6 ip6 saddr != {{ ::, {', '.join(own6)} }} drop",
         "ether type != { arp, ip, ip6 } drop",
+        *_sources(bridge, f"ip saddr != {four}" if four else None, f"ip6 saddr != {{ ::, {', '.join(own6)} }}"),
     ]
+
+
+def _sources(bridge: str, not4: str | None, not6: str) -> list[str]:
+    """Sources that are not a service's own must be of a network that the bridge has a route to. Last, for that is an end."""
+    foreign = ([f"ether type ip {not4}"] if not4 else []) + [f"ether type ip6 {not6}"]
+    closed = [] if not4 else ["ether type ip drop"]
+    return closed + [f"{match} {verdict}" for match in foreign for verdict in (f"jump routed-{bridge}", "drop")]
 
 
 def link_guard(link: str, bridge: str, mac: str, four: str | None, six: str | None) -> str:
     """A script for `nft -f` that says what one link may send. It can be repeated, also without the rest of the table."""
     lines = [f"table {TABLE} {{"]
-    for name in (f"apart-{bridge}", f"link-{link}"):
+    for name in (f"apart-{bridge}", f"routed-{bridge}", f"link-{link}"):
         lines += [f"\tchain {name} {{", "\t}"]
     lines += ["}", f"flush chain {TABLE} link-{link}", f"table {TABLE} {{", f"\tchain link-{link} {{"]
-    lines += [f"\t\t{rule}" for rule in _allowed(mac, four, six)]
+    lines += [f"\t\t{rule}" for rule in _allowed(bridge, mac, four, six)]
     lines.append("\t}")
     for name, chain in (("links", f"link-{link}"), ("apart", f"apart-{bridge}")):
         lines += [f"\tmap {name} {{", "\t\ttype ifname : verdict"]

@@ -16,7 +16,7 @@ import operator
 import typing as t
 
 from .. import _paths
-from . import ports, routing
+from . import ports, routes, routing
 from .spec import BridgeSpec
 
 TABLE = "inet isolation_bridge"
@@ -50,14 +50,14 @@ def _set(values: t.Iterable[t.Any]) -> str:
 
 
 def _spoof(bridge: BridgeSpec) -> list[str]:
-    """What may come from a bridge: its own subnets as source, never the bridge's own address, nothing for loopback.
+    """What may come from a bridge: what lies behind it as source, never the bridge's own address, nothing for loopback.
 
     With links of the host as ports, there is a network behind them whose sources can't be known.
     """
     rules = ["ip daddr 127.0.0.0/8 drop", "ip6 daddr ::1 drop"]
     if bridge.ports:
         return [*rules, "ip saddr 127.0.0.0/8 drop", "ip6 saddr ::1 drop"]
-    four, six = bridge.subnets(4), bridge.subnets(6)
+    four, six = bridge.ranges(4), bridge.ranges(6)
     rules += [
         f"{_PROTO[version]} saddr {_set(bridge.hosts(version))} drop" for version in (4, 6) if bridge.hosts(version)
     ]
@@ -68,7 +68,7 @@ def _spoof(bridge: BridgeSpec) -> list[str]:
 
 
 def _guard(bridge: BridgeSpec) -> list[str]:
-    """What may come from elsewhere to a bridge's subnets before connection tracking: nothing but from trusted links.
+    """What may come from elsewhere to what lies behind a bridge before connection tracking: nothing but from trusted links.
 
     Answers to masqueraded flows carry the host's address at this point. In mode `routed` answers carry the service's:
     there the forward hook decides, and only the bridge's own address is closed here.
@@ -77,7 +77,7 @@ def _guard(bridge: BridgeSpec) -> list[str]:
     if bridge.trusted_interfaces:
         rules.append(f"iifname {quote_set(bridge.trusted_interfaces)} return")
     for version in (4, 6):
-        closed: t.Sequence[t.Any] = bridge.subnets(version)
+        closed: t.Sequence[t.Any] = bridge.ranges(version)
         if bridge.mode_of(version) == "routed":
             closed = bridge.hosts(version)
         if closed:
@@ -132,7 +132,7 @@ def _siblings(bridge: BridgeSpec) -> list[str]:
 
 
 def _admit(bridge: BridgeSpec, others: t.Sequence[BridgeSpec]) -> list[str]:
-    """What is led to a bridge's subnets by the routing rules, by its mark; these chains come after destination translation.
+    """What is led behind a bridge by the routing rules, by its mark; these chains come after destination translation.
 
     Without the mark the rules drop it: so nothing gets through while the tables are gone. Where bridged packets pass
     these chains (br_netfilter), the mark is also what lets a translated one go from port to port.
@@ -199,7 +199,7 @@ def _nat(bridge: BridgeSpec, names: t.Sequence[str]) -> list[str]:
         if bridge.l2 and bridge.subnets(version)
     ]
     return rules + [
-        f"{_PROTO[version]} saddr {_set(bridge.subnets(version))} oifname != {quote_set(['lo', *names])}"
+        f"{_PROTO[version]} saddr {_set(bridge.ranges(version))} oifname != {quote_set(['lo', *names])}"
         + (f" snat {_PROTO[version]} to {bridge.source(version)}" if bridge.source(version) else " masquerade")
         for version in (4, 6)
         if bridge.mode_of(version) == "nat" and bridge.subnets(version)
@@ -244,7 +244,7 @@ def _chains(bridges: t.Sequence[BridgeSpec], apart: t.Mapping[int, t.Sequence[st
         "prerouting",
         -90,
         [
-            f"{_PROTO[version]} daddr {_set(bridge.subnets(version))} jump admit-{bridge.name}"
+            f"{_PROTO[version]} daddr {_set(bridge.ranges(version))} jump admit-{bridge.name}"
             for bridge in bridges
             for version in (4, 6)
             if bridge.subnets(version)
@@ -330,6 +330,7 @@ def ip_batch(bridge: BridgeSpec, mac: str, mtu: int) -> str:
         f"address replace {address} dev {link}" + (" nodad" if ":" in address else "") for address in bridge.addresses
     ]
     lines.append(f"link set dev {link} up")
+    lines += [routes.command("replace", entry, link) for entry in bridge.routes]
     return "\n".join(lines) + "\n"
 
 

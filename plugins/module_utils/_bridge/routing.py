@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Routing rules that close a bridge's subnets while its tables are gone. Pure.
+"""Routing rules that close what lies behind a bridge while its tables are gone. Pure.
 
 A flush of the ruleset opens what tables have closed, and nothing of ours is resident to notice. Routing rules are not
-part of it: what is for a subnet and comes neither from the host nor from the bridge nor with the mark that our table sets is
+part of it: what is for a range behind a bridge and comes neither from the host nor from the bridge nor with the mark that our table sets is
 dropped (ip-rule(8)). They are marked as the kernel's own, since systemd-networkd deletes those of others when it starts.
 """
 
@@ -46,7 +46,7 @@ def desired(bridges: t.Iterable[BridgeSpec], six: bool) -> tuple[Rule, ...]:
     found = []
     for bridge in bridges:
         for version in (4, 6) if six else (4,):
-            for subnet in bridge.subnets(version):
+            for network in bridge.ranges(version):
                 steps = (
                     ("iif lo", "lookup main"),
                     (f"iif {bridge.name}", "lookup main"),
@@ -54,7 +54,7 @@ def desired(bridges: t.Iterable[BridgeSpec], six: bool) -> tuple[Rule, ...]:
                     ("", "blackhole"),
                 )
                 found += [
-                    Rule(version, FIRST + index, str(subnet), which, action)
+                    Rule(version, FIRST + index, str(network), which, action)
                     for index, (which, action) in enumerate(steps)
                 ]
     return tuple(sorted(found))

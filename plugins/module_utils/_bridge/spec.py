@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from .._errors import InvalidOption
 from .._names import check_name
 from .._units import parse_seconds
+from . import routes
 
 MODES = ("nat", "routed", "internal")
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -60,6 +61,12 @@ OPTIONS: dict[str, t.Any] = {
     "mark_bit": {"type": "int", "default": DEFAULT_MARK_BIT},
     "service_to_host": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "str", "default": []},
+    "routes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"to": {"type": "str", "required": True}, "via": {"type": "str", "required": True}},
+    },
     "force": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -72,7 +79,8 @@ class BridgeSpec:
     """One bridge as it is asked for.
 
     `mtu` and `mac` are None where the host decides. Times are in the kernel's hundredths of a second. Entries of
-    `service_to_host` are `udp/53` or `tcp/8000-8010`, `icmp` or `icmpv6`, those of `sibling_pairs` `10.88.0.2 > 10.88.0.3`.
+    `service_to_host` are `udp/53` or `tcp/8000-8010`, `icmp` or `icmpv6`, those of `sibling_pairs` `10.88.0.2 > 10.88.0.3`,
+    those of `routes` `192.0.2.0/24 via 10.88.0.17`.
     """
 
     name: str
@@ -95,6 +103,7 @@ class BridgeSpec:
     mark_bit: int = DEFAULT_MARK_BIT
     service_to_host: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
     force: bool = False
     present: bool = True
 
@@ -108,6 +117,15 @@ class BridgeSpec:
         found: t.Iterable[Interface] = (ipaddress.ip_interface(address) for address in self.addresses)
         networks: set[t.Any] = {address.network for address in found if address.version == version}
         return tuple(sorted(networks))
+
+    def routed(self, version: int) -> tuple[Network, ...]:
+        """The networks of a family (4 or 6) behind gateways on the bridge."""
+        found: t.Iterable[t.Any] = (routes.split(entry)[0] for entry in self.routes)
+        return tuple(network for network in found if network.version == version)
+
+    def ranges(self, version: int) -> tuple[Network, ...]:
+        """All that lies behind the bridge, of a family (4 or 6): its subnets and the networks that it has routes to."""
+        return (*self.subnets(version), *self.routed(version))
 
     def mode_of(self, version: int) -> str:
         """The mode of a family."""
@@ -238,7 +256,7 @@ def _pair(given: t.Mapping[str, t.Any], name: str, subnets: t.Sequence[Network])
             raise InvalidOption(f"{option} is no address and no range of addresses: {error}") from None
         if not any(one.version == subnet.version and one.subnet_of(t.cast(t.Any, subnet)) for subnet in subnets):
             raise InvalidOption(
-                f"{option} is outside of the bridge's subnets: only services of one bridge are siblings"
+                f"{option} is outside of the bridge's subnets and routes: only services of one bridge are siblings"
             )
         found.append(one)
     if found[0].version != found[1].version:
@@ -309,7 +327,9 @@ def parse(options: t.Mapping[str, t.Any]) -> BridgeSpec:
     if name in allowed:
         raise InvalidOption(f"{name}: allow_bridges: services of one bridge reach each other anyway")
     _check_siblings(options, name)
-    subnets = [ipaddress.ip_interface(address).network for address in addresses]
+    interfaces = [ipaddress.ip_interface(address) for address in addresses]
+    ways = routes.parse(options["routes"], name, interfaces)
+    behind = [*(address.network for address in interfaces), *(routes.split(entry)[0] for entry in ways)]
     six_mode = options.get("ipv6_mode") or options["mode"]
     # IEEE 802.1D-1998, table 8-3, which the kernel enforces while the spanning tree protocol runs
     return BridgeSpec(
@@ -329,12 +349,13 @@ def parse(options: t.Mapping[str, t.Any]) -> BridgeSpec:
         masquerade_source=_sources(options["masquerade_source"], name, {4: options["mode"], 6: six_mode}),
         vlan_filtering=options["vlan_filtering"],
         siblings=options["siblings"],
-        sibling_pairs=_unique(_pair(pair, name, subnets) for pair in options["sibling_pairs"]),
+        sibling_pairs=_unique(_pair(pair, name, behind) for pair in options["sibling_pairs"]),
         l2=options["l2"],
         forward_between_others=options["forward_between_others"],
         mark_bit=options["mark_bit"],
         service_to_host=_unique(_service_to_host(entry, name) for entry in options["service_to_host"]),
         ports=ports,
+        routes=ways,
         force=options["force"],
         present=options["state"] == "present",
     )

@@ -18,7 +18,7 @@ from .._host import boot, firewalls, iproute, nft, sysctl, unmanaged
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from .._names import mac_address
-from . import render, routing
+from . import render, routes, routing
 from .routing import Rule
 from .spec import BridgeSpec, Network, from_record
 
@@ -57,12 +57,14 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """A route: where to, by which link, of which kind (unicast, local, blackhole …), and who made it."""
+    """A route: where to, by which link, of which kind (unicast, local, blackhole …), who made it, by which gateway, in which table."""
 
     target: str
     link: str
     kind: str
     protocol: str
+    gateway: str = ""
+    table: str = "main"
 
     def network(self) -> Network | None:
         """The destination; None for the default route."""
@@ -103,6 +105,13 @@ class World:
     def six(self) -> bool:
         """Whether the kernel has IPv6."""
         return self.sysctls.get(FORWARDING[6]) is not None
+
+    def bridge_routes(self, name: str) -> tuple[str, ...]:
+        """The routes of ours that leave by a bridge, in the form that a spec has."""
+        ours = [route for route in self.routes if route.link == name and route.protocol == routes.PROTOCOL]
+        return tuple(
+            f"{route.network()} via {route.gateway}" for route in ours if route.table == "main" and route.gateway
+        )
 
     def uplink(self) -> Link | None:
         """The link of the first default route."""
@@ -177,7 +186,14 @@ def parse_link(item: t.Mapping[str, t.Any]) -> Link:
 
 def _routes() -> tuple[Route, ...]:
     return tuple(
-        Route(item["dst"], item.get("dev", ""), item.get("type", "unicast"), str(item.get("protocol", "")))
+        Route(
+            item["dst"],
+            item.get("dev", ""),
+            item.get("type", "unicast"),
+            str(item.get("protocol", "")),
+            item.get("gateway", ""),
+            str(item.get("table", "main")),
+        )
         for item in iproute.routes()
         if "dst" in item
     )
@@ -244,11 +260,9 @@ def _forwarding_links() -> dict[str, str]:
     return found
 
 
-def _sysctls(
-    specs: t.Iterable[BridgeSpec], routes: t.Iterable[Route], memory: t.Iterable[str]
-) -> dict[str, str | None]:
+def _sysctls(specs: t.Iterable[BridgeSpec], table: t.Iterable[Route], memory: t.Iterable[str]) -> dict[str, str | None]:
     keys = [*FORWARDING.values(), _REDIRECTS, *memory]
-    keys += [f"net/ipv6/conf/{route.link}/accept_ra" for route in routes if route.target == "default"]
+    keys += [f"net/ipv6/conf/{route.link}/accept_ra" for route in table if route.target == "default"]
     for spec in specs:
         keys += own_sysctls(spec, True)
     return {key: sysctl.read_sysctl(key) for key in keys}
@@ -300,7 +314,7 @@ def _others(
 def observe(specs: t.Sequence[BridgeSpec]) -> World:
     """The host as it is. Reads only."""
     records = load_records(LAYER)
-    routes, links = _routes(), read_links()
+    table, links = _routes(), read_links()
     memory, apart = _memory()
     bridges = desired_bridges(specs, records)
     others = _others(bridges, links, memory, apart)
@@ -311,9 +325,9 @@ def observe(specs: t.Sequence[BridgeSpec]) -> World:
     return World(
         records=records,
         links=links,
-        routes=routes,
+        routes=table,
         machine=machine_identity(),
-        sysctls=_sysctls(specs, routes, memory),
+        sysctls=_sysctls(specs, table, memory),
         memory=memory,
         apart=apart,
         others=others,

@@ -27,6 +27,20 @@ SITUATIONS: dict[str, tuple[BridgeSpec, ...]] = {
             "iso0", ISO0.addresses, trusted_interfaces=("wg0",), ports=("eth1",), service_to_host=("icmp", "udp/53")
         ),
     ),
+    "deny": (
+        BridgeSpec(
+            "iso0",
+            ISO0.addresses,
+            siblings="deny",
+            sibling_pairs=("10.88.0.2 > 10.88.0.16/28", "fd88::2 > fd88::3"),
+        ),
+    ),
+    "l2": (BridgeSpec("iso0", ISO0.addresses, l2=True),),
+    "masquerade-source": (BridgeSpec("iso0", ISO0.addresses, masquerade_source=("192.0.2.1", "2001:db8::1")),),
+    "not-a-router": (ISO0,),
+    "routes": (
+        BridgeSpec("iso0", ISO0.addresses, routes=("192.0.2.0/24 via 10.88.0.17", "2001:db8:9::/48 via fd88::17")),
+    ),
     "several": (
         BridgeSpec("iso1", ("10.89.0.1/24",), allow_bridges=("iso0",)),
         ISO0,
@@ -34,11 +48,14 @@ SITUATIONS: dict[str, tuple[BridgeSpec, ...]] = {
     ),
 }
 
+OTHERS = {"not-a-router": {4: ("eth0", "eth1"), 6: ("eth0",)}}
+"""Links that were there when forwarding was switched on for bridges."""
+
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_golden(situation: str) -> None:
     path = GOLDEN / f"{situation}.nft"
-    text = render.table_text(SITUATIONS[situation])
+    text = render.table_text(SITUATIONS[situation], OTHERS.get(situation))
     if os.environ.get("GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
@@ -66,11 +83,12 @@ def test_listing() -> None:
 
 
 def test_boot_files() -> None:
-    bridge = BridgeSpec("iso0", ISO0.addresses, stp=True, ports=("eth1",))
+    way = "192.0.2.0/24 via 10.88.0.17"
+    bridge = BridgeSpec("iso0", ISO0.addresses, stp=True, ports=("eth1",), routes=(way,))
     batch = render.ip_batch(bridge, "02:00:00:00:00:01", 1400).splitlines()
     assert "link set dev iso0 address 02:00:00:00:00:01" in batch
     assert "address replace fd88::1/64 dev iso0 nodad" in batch
-    assert batch[-1] == "link set dev iso0 up"
+    assert batch[-2:] == ["link set dev iso0 up", f"route replace {way} dev iso0 proto 105"]
     script = render.boot_script([(bridge, "02:00:00:00:00:01")], "/etc/isolation/bridge.d", "/etc/isolation/bridge.nft")
     lines = script.splitlines()
     assert lines.index("nft -f /etc/isolation/bridge.nft") < lines.index(
