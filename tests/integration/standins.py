@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 import typing as t
 
 from world import World
@@ -144,6 +146,23 @@ for thread in threads: thread.join()
 print(json.dumps(answers))
 """
 
+KEEP_ASKING = r"""
+import socket, sys, time
+address, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+s.settimeout(0.15)
+if kind == "tcp":
+    s.connect((address, port))
+while True:
+    try:
+        s.send(b"?") if kind == "tcp" else s.sendto(b"?", (address, port))
+        print(s.recv(64).decode().strip() or "ended", flush=True)
+    except OSError:
+        print("closed", flush=True)
+    time.sleep(0.02)
+"""
+
 GENERATION = """
 import socket, struct
 # NFT_MSG_GETGEN (linux/netfilter/nf_tables.h): a header of netlink, one of nfnetlink; the number is the first attribute.
@@ -210,6 +229,32 @@ def ask(world: World, ns: str, *targets: Target) -> dict[Target, str]:
     done = world.run([sys.executable, "-c", SCTP + PROBE, json.dumps(probes)], ns=ns)
     answers = json.loads(done.stdout)
     return {target: answers[str(index)] for index, target in enumerate(targets)}
+
+
+class Sender:
+    """Somebody who goes on asking from one socket."""
+
+    def __init__(self, world: World, address: str, port: int, kind: str, ns: str = "client") -> None:
+        argv = [sys.executable, "-c", KEEP_ASKING, address, str(port), kind]
+        process = world.popen(argv, ns=ns, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.world = world
+        self.answers: list[str] = []
+        threading.Thread(target=lambda: self.answers.extend(process.stdout or ()), daemon=True).start()
+
+    def last(self) -> str:
+        """The first word of the newest answer."""
+        self.world.wait(lambda: self.answers, what="an answer")
+        return self.answers[-1].split()[0]
+
+    def until(self, *answers: str) -> None:
+        """It gets one of the answers within a second."""
+        self.world.wait(lambda: self.last() in answers, 1, f"{self.last()} instead of {answers}")
+
+    def stays(self, answer: str, since: int = 0) -> None:
+        """It gets this answer, and got no other since."""
+        time.sleep(0.3)
+        assert self.last() == answer
+        assert {line.split()[0] for line in self.answers[since:]} == {answer}
 
 
 def generation(world: World) -> int:

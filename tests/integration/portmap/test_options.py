@@ -9,12 +9,10 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import sys
-import threading
-import time
 import typing as t
 
 import pytest
-from standins import CLOSED, Service, ask, serve
+from standins import CLOSED, Sender, Service, ask, generation, serve
 from world import ATTACKER4, ATTACKER6, CLIENT4, CLIENT6, HOST4, HOST6, World, difference
 
 SERVICES = {"a": ("10.88.0.2", "fd88::2"), "b": ("10.88.0.3", "fd88::3"), "c": ("10.88.0.4", "fd88::4")}
@@ -39,23 +37,6 @@ while True:
     threading.Thread(target=talk, args=(tcp.accept()[0],), daemon=True).start()
 """
 
-ASK = r"""
-import socket, sys, time
-address, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-family = socket.AF_INET6 if ":" in address else socket.AF_INET
-s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-s.settimeout(0.15)
-if kind == "tcp":
-    s.connect((address, port))
-while True:
-    try:
-        s.send(b"?") if kind == "tcp" else s.sendto(b"?", (address, port))
-        print(s.recv(64).decode().strip() or "ended", flush=True)
-    except OSError:
-        print("closed", flush=True)
-    time.sleep(0.02)
-"""
-
 SHOTS = r"""
 import socket, sys
 for _number in range(12):
@@ -63,32 +44,6 @@ for _number in range(12):
         s.sendall(b"?")
         print(s.recv(64).decode().strip())
 """
-
-
-class Sender:
-    """Somebody who goes on asking from one socket."""
-
-    def __init__(self, world: World, address: str, port: int, kind: str, ns: str = "client") -> None:
-        argv = [sys.executable, "-c", ASK, address, str(port), kind]
-        process = world.popen(argv, ns=ns, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.world = world
-        self.answers: list[str] = []
-        threading.Thread(target=lambda: self.answers.extend(process.stdout or ()), daemon=True).start()
-
-    def last(self) -> str:
-        """The newest answer."""
-        self.world.wait(lambda: self.answers, what="an answer")
-        return self.answers[-1].strip()
-
-    def until(self, *answers: str) -> None:
-        """It gets one of the answers within a second."""
-        self.world.wait(lambda: self.last() in answers, 1, f"{self.last()} instead of {answers}")
-
-    def stays(self, answer: str, since: int = 0) -> None:
-        """It gets this answer, and got no other since."""
-        time.sleep(0.3)
-        assert self.last() == answer
-        assert {line.strip() for line in self.answers[since:]} == {answer}
 
 
 @pytest.fixture
@@ -319,8 +274,10 @@ def test_verify_takes_back(stage: World, damage: str) -> None:
         {"name": "new", "mappings": [{**plain("a"), "host_port": 99}]},
     ]
     assert not stage.module("nat_portmap", check=True, aggregate=later).get("failed")
+    before = generation(stage)
     failed = stage.module("nat_portmap", aggregate=later)
     assert failed["failed"]
+    assert generation(stage) - before == 2, "one transaction there, and one back"
     assert "verify of web" in failed["msg"]
     assert "Connection refused" in failed["msg"]
     assert difference(good, stage.snapshot()) == {}
