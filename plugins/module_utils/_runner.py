@@ -11,14 +11,15 @@ diffs and failures; a layer never hears of them.
 from __future__ import annotations
 
 import abc
+import collections
+import gc
 import traceback
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
-from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ._bulk import BulkModule, refusal, validate_entries, without_none
 from ._errors import InvalidOption, IsolationError
 from ._host.files import host_lock
 from ._host.interpreter import ensure_libraries
@@ -48,7 +49,7 @@ class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
     `kind` is the module's singular noun and the key of its result. `options` is the argument spec of one element,
     `name` among them (defaults allowed, `required` said by `rules`), `beside` that of options which stand beside
     `aggregate` only. `expects` are the kinds of promise that `expect` may hold, `libraries` the Python modules that
-    steps import.
+    steps import. `bulky` are options with thousands of entries and no secrets, validated by the runner itself.
     """
 
     kind: t.ClassVar[str]
@@ -56,6 +57,7 @@ class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
     beside: t.ClassVar[dict[str, t.Any]] = {}
     expects: t.ClassVar[tuple[str, ...]] = ()
     libraries: t.ClassVar[tuple[str, ...]] = ()
+    bulky: t.ClassVar[tuple[str, ...]] = ()
     rules: t.ClassVar[dict[str, t.Any]] = {}
     """Rules of an element's argument spec: mutually_exclusive, required_if and the like."""
 
@@ -111,37 +113,32 @@ def _argument_spec(layer: Layer[t.Any, t.Any]) -> dict[str, t.Any]:
     return spec
 
 
-def _refusal(checked: ValidationResult) -> str:
-    """What is wrong with options; empty if nothing is."""
-    return "; ".join(
-        f"unsupported options: {error}" if isinstance(error, UnsupportedError) else str(error)
-        for error in checked.errors
-    )
-
-
-def _without_none(value: t.Any) -> t.Any:
-    """A value without the options that were not given, at any depth: to validate them again would refuse them."""
-    if isinstance(value, t.Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value
-
-
 def _check_rules(layer: Layer[t.Any, t.Any], element: Options) -> None:
     """Rules between options hold for an element once it is merged: what stands beside `aggregate` counts as given.
 
-    Each value has been validated where it was given. What lies in it is not validated again: there may be thousands.
+    Each value has been validated where it was given. What lies in it is not validated again.
     """
     shallow = {
         option: {key: value for key, value in rule.items() if key in ("type", "elements", "required", "choices")}
         for option, rule in layer.options.items()
+        if option not in layer.bulky
     }
     validator = ArgumentSpecValidator(shallow, **layer.rules)
-    given = _without_none(element)
-    refusal = _refusal(validator.validate(given))
-    if refusal:
-        raise InvalidOption(f"{element.get('name')}: {refusal}")
+    wrong = refusal(validator.validate(without_none({key: element.get(key) for key in shallow})))
+    if wrong:
+        raise InvalidOption(f"{element.get('name')}: {wrong}")
+
+
+def _bulk(layer: Layer[t.Any, t.Any], given: Options, what: str) -> dict[str, t.Any]:
+    """The bulky options that were given, validated."""
+    found = {}
+    for option in layer.bulky:
+        entries = given.get(option)
+        if entries is not None and not isinstance(entries, list):
+            raise InvalidOption(f"{what}: {option}: {entries!r} is not a list")
+        if entries is not None:
+            found[option] = validate_entries(entries, layer.options[option], f"{what}: {option}")
+    return found
 
 
 def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str, t.Any]]:
@@ -150,30 +147,35 @@ def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str
     :raises InvalidOption: an element has an unknown option, a value of the wrong type, or a name that another has.
     """
     beside = {option: params.get(option) for option in layer.options}
+    beside.update(_bulk(layer, beside, str(beside.get("name") or "beside aggregate")))
     if params.get("aggregate") is None:
         _check_rules(layer, beside)
         return [beside]
     bare: dict[str, t.Any] = {
         option: {key: value for key, value in rule.items() if key not in ("default", "required")}
         for option, rule in layer.options.items()
+        if option not in layer.bulky
     }
     validator = ArgumentSpecValidator(bare)
     elements = []
     for index, element in enumerate(params["aggregate"]):
-        checked = validator.validate(element)
-        refusal = _refusal(checked)
-        if refusal:
-            raise InvalidOption(f"aggregate element {element.get('name') or index + 1}: {refusal}")
-        given = checked.validated_parameters
+        if not isinstance(element, dict):
+            raise InvalidOption(f"aggregate element {index + 1}: {element!r} is not a dictionary of options")
+        what = f"aggregate element {element.get('name') or index + 1}"
+        checked = validator.validate({key: value for key, value in element.items() if key not in layer.bulky})
+        wrong = refusal(checked)
+        if wrong:
+            raise InvalidOption(f"{what}: {wrong}")
+        given = {**checked.validated_parameters, **_bulk(layer, element, what)}
         merged = {key: beside[key] if given.get(key) is None else given[key] for key in layer.options}
         merged["name"] = given.get("name")
         _check_rules(layer, merged)
         elements.append(merged)
-    names = [element["name"] for element in elements]
-    for name in names:
+    names = collections.Counter(element["name"] for element in elements)
+    for name, times in names.items():
         if not name:
             raise InvalidOption("aggregate: every element needs a name")
-        if names.count(name) > 1:
+        if times > 1:
             raise InvalidOption(f"aggregate: {name} is given more than once")
     return elements
 
@@ -283,7 +285,8 @@ def _brief(value: t.Any) -> t.Any:
     return value
 
 
-def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
+def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
+    params = module.all_params
     results = []
     for outcome in outcomes:
         entry: dict[str, t.Any] = {
@@ -301,9 +304,9 @@ def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, o
         "changed": any(entry["changed"] for entry in results),
         "results": results,
         "diff": [make_diff(layer.kind, element) for element in plan.elements if element.changed],
-        "invocation": {"module_args": _brief(module.params)},
+        "invocation": {"module_args": _brief(params)},
     }
-    if module.params.get("aggregate") is None:
+    if params.get("aggregate") is None:
         answer[layer.kind] = results[0][layer.kind]
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     if failures:
@@ -313,20 +316,23 @@ def _report(module: AnsibleModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, o
     module.exit_json(**answer)
 
 
-def _run(module: AnsibleModule, layer: Layer[t.Any, t.Any]) -> None:
-    params = module.params
+def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
+    params = module.all_params
     request = Request(check_name(params["project"], "project"), params.get("expect") or {})
     elements = merge_elements(layer, params)
     extra = {option: params[option] for option in layer.beside}
     specs = [layer.parse({**element, **extra}, request) for element in elements]
 
-    plan = layer.plan(specs, layer.observe(specs, request), request)
+    world = layer.observe(specs, request)
+    plan = layer.plan(specs, world, request)
     outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
 
     if not module.check_mode and any(element.changed for element in plan.elements):
         ensure_libraries(layer.libraries)
         with host_lock(params["lock_timeout"]):
-            plan = layer.plan(specs, layer.observe(specs, request), request)
+            now = layer.observe(specs, request)
+            if now != world:  # else the plan, which is pure, would be the same
+                plan = layer.plan(specs, now, request)
             outcomes = _apply(plan, params["on_error"])
             _confirm(layer, specs, request, outcomes)
 
@@ -338,7 +344,10 @@ def _run(module: AnsibleModule, layer: Layer[t.Any, t.Any]) -> None:
 
 def run_module(layer: Layer[t.Any, t.Any]) -> None:
     """Be the module of a layer: read the options, drive the layer, end the process with the result."""
-    module = AnsibleModule(
+    # The process ends before there would be anything to collect, and looking for it takes a fifth of the time.
+    gc.disable()
+    module = BulkModule(
+        layer.bulky,
         argument_spec=_argument_spec(layer),
         mutually_exclusive=[("name", "aggregate")],
         required_one_of=[("name", "aggregate")],

@@ -225,6 +225,7 @@ portmap:
       - {address: 10.88.255.7, to: 10.88.0.17}
     exposed:
       - {host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}
+    omitted: 0
   contains:
     name:
       description: The owner.
@@ -234,6 +235,7 @@ portmap:
         - What is published. A C(host_address) of V(null) is every address of the family. C(allow_from) and C(deny_from) are there if they were given,
           merged and sorted.
         - With several C(backends) there is no C(address) and no C(port).
+        - At most 100 are shown. M(daemonless.isolation.host_info) tells all of them.
       type: list
       elements: dict
     service_addresses:
@@ -241,9 +243,12 @@ portmap:
       type: list
       elements: dict
     exposed:
-      description: Those of the mappings that other machines can reach.
+      description: Those of the shown mappings that other machines can reach.
       type: list
       elements: dict
+    omitted:
+      description: How many mappings are not shown.
+      type: int
     state:
       description: V(absent) when the owner publishes nothing. Then there is only the name beside it.
       type: str

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
 import time
@@ -17,6 +16,8 @@ from .process import run
 
 def ask_http(address: str, port: int, path: str, timeout: float, status: int | None = None) -> str | None:
     """GET a path; None if the answer has that status, or is a success or a redirection; else what happened instead."""
+    import http.client  # here, as loading it takes longer than most tasks have to do
+
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Connection": "close"})

@@ -20,6 +20,9 @@ from .files import read_text, remove_empty_directories, remove_file, write_atomi
 
 FORMAT = 1
 
+_INDENTED = 100_000
+"""Characters up to which a record is written with indentation."""
+
 
 class RecordError(IsolationError):
     """A record can't be used."""
@@ -54,7 +57,9 @@ class Record:
             "spec": self.spec,
             "assigned": self.assigned,
         }
-        return json.dumps(document, indent=2, sort_keys=True) + "\n"
+        text = json.dumps(document, sort_keys=True)
+        # What people read is indented, which takes long and helps nobody where there are thousands of lines.
+        return (json.dumps(document, indent=2, sort_keys=True) if len(text) <= _INDENTED else text) + "\n"
 
 
 @functools.lru_cache(maxsize=64)

@@ -82,8 +82,13 @@ def port_keys(mapping: Mapping) -> list[Key]:
 
 def mapping_elements(mapping: Mapping, owner: str) -> Elements:
     """The elements of one mapping."""
+    host, low, high, protocol, address, port, allow, deny, backends = mapping
+    if low == high and host is None and not (allow or deny or backends):
+        # Of this kind there may be thousands.
+        key = ("any6" if ":" in address else "any4", f"{PROTOCOLS[protocol]} . {low}")
+        return {key: (f"{address} . {port}", owner)}
     found = {key: (data, owner if owned else "") for key, data, owned in _ports(mapping)}
-    if mapping.allow or mapping.deny:
+    if allow or deny:
         found.update((key, ("", owner)) for key in _clients(mapping))
     return found
 

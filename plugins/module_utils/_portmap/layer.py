@@ -22,6 +22,7 @@ class PortmapLayer(Layer[PortmapSpec, World]):
     kind = "portmap"
     options: t.ClassVar[dict[str, t.Any]] = OPTIONS
     libraries = ("pyroute2",)
+    bulky = ("mappings",)
 
     def parse(self, options: Options, request: Request) -> PortmapSpec:
         """One element's options as a canonical value."""

@@ -2,15 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The table of published ports as nft's JSON has it (libnftables-json(5)), whichever release of nft wrote it. Pure."""
+"""The table of published ports as nft's JSON has it (libnftables-json(5)), whichever release of nft wrote it, and its
+elements as the kernel itself has them. Pure.
+"""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import socket
 import typing as t
 
+from .._host.nfnetlink import parse_element
 from .._host.nft import skeleton
-from .elements import CHAIN, PROTOCOLS, SPREAD, Elements, chain_data
+from .elements import CHAIN, PROTOCOLS, SPREAD, Elements, Key, chain_data
 
 Objects = t.Sequence[t.Mapping[str, t.Any]]
 
@@ -114,6 +119,70 @@ def parse_elements(objects: Objects) -> Elements:
                 key = key["elem"]["val"]
             found[(name, _words(key))] = (_words(data) if data != "" else "", owner)
     return found
+
+
+_SIZES = {"ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 4, "inet_service": 4}
+"""Bytes of each part of a concatenation, with what fills it up."""
+
+
+@functools.lru_cache(maxsize=65536)
+def _part(kind: str, value: bytes) -> str:
+    if kind == "inet_service":
+        return str(int.from_bytes(value[:2], "big"))
+    if kind == "inet_proto":
+        return str(value[0])
+    return socket.inet_ntop(socket.AF_INET, value) if kind == "ipv4_addr" else str(ipaddress.ip_address(value))
+
+
+@functools.lru_cache(maxsize=64)
+def _slices(kinds: str) -> tuple[tuple[str, slice], ...]:
+    found, start = [], 0
+    for kind in kinds.split(" . "):
+        found.append((kind, slice(start, start + _SIZES[kind])))
+        start += _SIZES[kind]
+    return tuple(found)
+
+
+def _interval(kind: str, low: bytes, high: bytes) -> str:
+    return _part(kind, low) if low == high else _range(_part(kind, low), _part(kind, high))
+
+
+@functools.lru_cache(maxsize=4096)
+def _data(kinds: str, value: bytes, verdict: str) -> str:
+    return verdict or " . ".join([_part(kind, value[place]) for kind, place in _slices(kinds)]) if kinds else ""
+
+
+class _Decoder(t.Dict[bytes, t.Tuple[Key, t.Tuple[str, str]]]):
+    """Elements of one map or set by their bytes: those that were seen before are known."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__()
+        self._name = name
+        keys, _sep, self._data = kind.partition(" : ")
+        self._parts = _slices(keys)
+
+    def __missing__(self, listed: bytes) -> tuple[Key, tuple[str, str]]:
+        key, end, value, verdict, comment = parse_element(listed)
+        if end is None:
+            words = [_part(part, key[place]) for part, place in self._parts]
+        else:
+            words = [_interval(part, key[place], end[place]) for part, place in self._parts]
+        found = self[listed] = (self._name, " . ".join(words)), (_data(self._data, value, verdict), comment)
+        return found
+
+
+_decoder = functools.lru_cache(maxsize=None)(_Decoder)
+
+
+def read_elements(name: str, kind: str, listed: t.Iterable[bytes]) -> Elements:
+    """The elements of the map or set `name` of type `kind`, in nft's words, from what the kernel lists."""
+    decoder = _decoder(name, kind)
+    return dict([decoder[element] for element in listed])
+
+
+def spreads(objects: Objects) -> bool:
+    """Whether a table has chains that spread connections, whose content only their rules tell."""
+    return any(item["chain"]["name"].startswith(SPREAD) for item in objects if "chain" in item)
 
 
 def definitions(objects: Objects, elements: Elements) -> str:

@@ -27,9 +27,8 @@ def span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """A port of the host, or a range of ports, and what it leads to.
+class Mapping(t.NamedTuple):
+    """A port of the host, or a range of ports, and what it leads to. A tuple, as there may be thousands.
 
     `host_address` None is every address of the family. `allow` and `deny` are networks of clients, sorted and merged; with
     no `allow` everybody is allowed who is not denied. `backends` are all targets, sorted, where there are several: then
@@ -151,6 +150,15 @@ class PortmapSpec:
         """Quick, however many mappings there are: plans of one task ask again for what was made of the same owners."""
         return hash((self.name, self.present, len(self.mappings)))
 
+    def differing(self, actual: t.Mapping[elements.Key, tuple[str, str]]) -> list[tuple[Mapping, elements.Elements]]:
+        """The mappings, each with its elements, that are not all among `actual`."""
+        known = self.__dict__.get("_differing")
+        if known is None or known[0] is not actual:
+            keys = {key for key, value in self.elements.items() if actual.get(key) != value}
+            found = [(mapping, part) for mapping, part in self.parts if not keys.isdisjoint(part)] if keys else []
+            known = self.__dict__["_differing"] = (actual, found)
+        return known[1]
+
     @functools.cached_property
     def parts(self) -> tuple[tuple[Mapping, elements.Elements], ...]:
         """The elements of each mapping. Made once: not to be changed."""
@@ -176,17 +184,21 @@ class PortmapSpec:
 
 
 def _bounds(kept: t.Any) -> tuple[int, int]:
-    if isinstance(kept, int):
-        return kept, kept
     low, _sep, high = str(kept).partition("-")
     return int(low), int(high or low)
 
 
 def _from_record(item: t.Mapping[str, t.Any]) -> Mapping:
-    low, high = _bounds(item["host_port"])
-    backends = tuple((one["address"], one["port"]) for one in item.get("backends", ()))
-    address, port = backends[0] if backends else (item["address"], _bounds(item["port"])[0])
-    allow, deny = tuple(item.get("allow_from", ())), tuple(item.get("deny_from", ()))
+    get = item.get
+    low = high = item["host_port"]
+    if not isinstance(low, int):
+        low, high = _bounds(low)
+    kept = get("backends")
+    backends = tuple([(one["address"], one["port"]) for one in kept]) if kept else ()
+    address, port = backends[0] if backends else (item["address"], item["port"])
+    if not isinstance(port, int):
+        port = _bounds(port)[0]
+    allow, deny = tuple(get("allow_from", ())), tuple(get("deny_from", ()))
     return Mapping(item["host_address"], low, high, item["protocol"], address, port, allow, deny, backends)
 
 

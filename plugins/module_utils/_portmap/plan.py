@@ -57,11 +57,9 @@ class Delta:
 
 def desired_specs(specs: t.Iterable[PortmapSpec], records: t.Mapping[str, Record]) -> dict[str, PortmapSpec]:
     """What all owners of the host are to publish: those of the records, with this task's in their place."""
-    found = {name: from_record(name, record.spec) for name, record in records.items()}
-    for spec in specs:
-        found.pop(spec.name, None)
-        if spec.present:
-            found[spec.name] = spec
+    mine = {spec.name: spec for spec in specs}
+    found = {name: from_record(name, record.spec) for name, record in records.items() if name not in mine}
+    found.update({name: spec for name, spec in mine.items() if spec.present})
     return found
 
 
@@ -77,26 +75,11 @@ def check_conflicts(specs: t.Mapping[str, PortmapSpec], names: t.Collection[str]
 
 @functools.lru_cache(maxsize=2)
 def _check_conflicts(ordered: tuple[PortmapSpec, ...], names: frozenset[str]) -> None:
-    taken: dict[tuple[bool, str, int], dict[str | None, tuple[str, Mapping]]] = {}
-    mine = {
-        (mapping.protocol, port)
-        for spec in ordered
-        if spec.name in names
-        for mapping in spec.mappings
-        for port in mapping.ports
-    }
-    for spec in ordered:
-        for mapping in spec.mappings:
-            protocol, six = mapping.protocol, mapping.six
-            for port in mapping.ports:
-                if (protocol, port) not in mine:
-                    continue
-                holders = taken.setdefault((six, protocol, port), {})
-                other = next(iter(holders.values()), None) if mapping.host_address is None else None
-                other = other or holders.get(mapping.host_address) or holders.get(None)
-                if other is not None and spec.name in names:
-                    _refuse(spec.name, mapping, *other)
-                holders[mapping.host_address] = (spec.name, mapping)
+    """In `ordered` the owners in `names` come last: of two mappings in conflict, the later one is refused."""
+    for first, second in _overlaps(ordered):
+        if ordered[second[0]].name in names:
+            (one, other), (owner, mapping) = ((ordered[index], held) for index, held in (first, second))
+            _refuse(owner.name, mapping, one.name, other)
     addresses: dict[str, str] = {}
     for spec in ordered:
         for service in spec.service_addresses:
@@ -105,6 +88,39 @@ def _check_conflicts(ordered: tuple[PortmapSpec, ...], names: frozenset[str]) ->
                 raise InvalidOption(
                     f"portmap {spec.name}: service address {service.address} is taken by {holder}: choose another"
                 )
+
+
+_Held = t.Tuple[int, Mapping]
+"""A mapping and the place of its owner."""
+
+
+def _overlaps(ordered: t.Sequence[PortmapSpec]) -> t.Iterator[tuple[_Held, _Held]]:
+    """Pairs of mappings that want the same port, the earlier owner's first. All are looked at in the order of their ports."""
+    everything = sorted(
+        [
+            (mapping.six, mapping.protocol, mapping.low, index, place, mapping)
+            for index, spec in enumerate(ordered)
+            for place, mapping in enumerate(spec.mappings)
+        ],
+        key=lambda entry: entry[:5],
+    )
+    kind: t.Any = None
+    reach = 0
+    near: list[tuple[int, int, Mapping]] = []
+    for six, protocol, low, index, place, mapping in everything:
+        if kind != (six, protocol):
+            kind, reach, near = (six, protocol), 0, []
+        if low > reach:
+            near = []
+        for held in near:
+            other = held[2]
+            if other.high >= low and (
+                mapping.host_address is None or other.host_address in (None, mapping.host_address)
+            ):
+                (one, _place, first), (later, _other, second) = sorted((held, (index, place, mapping)))
+                yield (one, first), (later, second)
+        near.append((index, place, mapping))
+        reach = max(reach, mapping.high)
 
 
 def _refuse(name: str, mapping: Mapping, owner: str, other: Mapping) -> None:
@@ -185,18 +201,22 @@ def _before(
 
 def _changes(spec: PortmapSpec, actual: t.Mapping[Key, tuple[str, str]], record: Record | None) -> list[Change]:
     """A line for each mapping and service address that differs."""
-    old = from_record(spec.name, record.spec) if record is not None else PortmapSpec(spec.name)
-    by_label = {mapping.label: mapping for mapping in old.mappings}
-    changes = []
-    wanted = set(spec.elements) if spec.present else set()
-    for mapping, part in spec.parts if spec.present else ():
-        if any(actual.get(key) != value for key, value in part.items()):
-            changes.append(Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.summary))
+    old = PortmapSpec(spec.name)
+    differing = spec.differing(actual) if spec.present else []
+    wanted: t.Collection[Key] = spec.elements if spec.present else ()
+    stale = {key for key, (_data, owner) in actual.items() if owner == spec.name and key not in wanted}
+    if record is not None and (differing or stale):
+        old = from_record(spec.name, record.spec)
+    lows = {mapping.low for mapping, _part in differing}
+    by_label = {mapping.label: mapping for mapping in old.mappings if mapping.low in lows}
+    changes = [
+        Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.summary)
+        for mapping, _part in differing
+    ]
     for service in spec.service_addresses if spec.present else ():
         ((key, value),) = service_element(service, spec.name).items()
         if actual.get(key) != value:
             changes.append(Change(show_key(key), actual.get(key, (None,))[0], service.to))
-    stale = {key for key, (_data, owner) in actual.items() if owner == spec.name} - wanted
     labels = {change.key for change in changes}
     for mapping, part in old.parts if stale else ():
         mine = stale.intersection(part)

@@ -19,7 +19,7 @@ _CHUNK = 1000
 _FAMILIES = (("4", "ip", "ipv4_addr", "127.0.0.0/8"), ("6", "ip6", "ipv6_addr", "::1"))
 
 
-def _maps() -> list[tuple[str, str, bool]]:
+def maps() -> list[tuple[str, str, bool]]:
     """Name, type and whether it holds intervals, of each map and set."""
     found = []
     for version, _proto, kind, _loopback in _FAMILIES:
@@ -112,7 +112,7 @@ def table_text(elements: Elements | None) -> str:
     for (name, key), (data, owner) in sorted(elements.items()):
         held.setdefault(name, []).append(_element(key, data, owner))
     lines.append(f"table {TABLE} {{")
-    for name, kind, interval in _maps():
+    for name, kind, interval in maps():
         lines += [f"\t{'map' if ':' in kind else 'set'} {name} {{", f"\t\ttype {kind}"]
         lines += ["\t\tflags interval"] if interval else []
         if name in held:

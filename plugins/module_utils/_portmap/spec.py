@@ -68,6 +68,9 @@ OPTIONS: dict[str, t.Any] = {
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+_LAST = 65535
+"""The last port (RFC 6335)."""
+
 _MOST_SECONDS = 600
 """How long a check may take at most: the host's lock is held meanwhile."""
 
@@ -106,10 +109,20 @@ def _target(text: str, option: str) -> Address:
     return found
 
 
+@functools.lru_cache(maxsize=1024)
+def _known(address: str, host_address: str | None) -> tuple[str, str | None]:
+    """A target and an address of the host in canonical form. Many mappings have the same.
+
+    :raises InvalidOption: one of them can't be meant.
+    """
+    found = _target(address, "")
+    return str(found), _host_address(host_address, found, "")
+
+
 def _ports(text: str, option: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?", str(text))
     low, high = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
-    if not 1 <= low <= high <= 65535:
+    if not 1 <= low <= high <= _LAST:
         raise InvalidOption(f"{option}: {text!r} is not a port (1 to 65535) or a range of ports such as 9000-9009")
     return low, high
 
@@ -189,7 +202,31 @@ def _where(given: t.Mapping[str, t.Any], low: int, high: int, option: str) -> tu
     return (str(_target(given["address"], f"{option}: address")), first), ()
 
 
+def _plain(given: t.Mapping[str, t.Any]) -> Mapping | None:
+    """A mapping of one port to one target, for everybody; None if it is another one, or not valid."""
+    if given.get("backends") is not None or given.get("allow_from") is not None or given.get("deny_from") is not None:
+        return None
+    host_port, port = given["host_port"], given.get("port")
+    if port is None:
+        port = host_port
+    if not (host_port.isdecimal() and port.isdecimal() and len(host_port) <= 5 and len(port) <= 5):
+        return None
+    low, target = int(host_port), int(port)
+    if not (0 < low <= _LAST and 0 < target <= _LAST):
+        return None
+    try:
+        address, host_address = _known(given["address"], given.get("host_address"))
+    except InvalidOption:
+        return None
+    return Mapping(host_address, low, low, given["protocol"], address, target)
+
+
 def _mapping(given: t.Mapping[str, t.Any], name: str) -> Mapping:
+    """A mapping in canonical form. There may be thousands of the plain kind, hence a quick way for these."""
+    return _plain(given) or _any_mapping(given, name)
+
+
+def _any_mapping(given: t.Mapping[str, t.Any], name: str) -> Mapping:
     option = f"{name}: mappings: host_port {given['host_port']}"
     low, high = _ports(given["host_port"], f"{name}: mappings: host_port")
     (text, port), backends = _where(given, low, high, option)

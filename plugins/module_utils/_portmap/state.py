@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
+from .._errors import IsolationError
 from .._host import boot, firewalls, nft, sockets
 from .._host.files import read_text
+from .._host.nfnetlink import Reader, generation
 from .._host.records import Record, load_records
 from .._host.sockets import Listener
 from . import listing, render
@@ -22,6 +26,12 @@ from .model import PortmapSpec, from_record
 LAYER = "portmap"
 TABLE_FILE = _paths.ETC + "/nat.nft"
 SCRIPT = boot.script_path("20-nat")
+
+_ATTEMPTS = 5
+"""How often to read the table while others change the ruleset."""
+
+SHOWN = 100
+"""Mappings of one owner that a result tells; there may be thousands, and who asked for them knows them."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,7 @@ def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str
     """The host's ports that are about to be published by an owner which doesn't have them yet."""
     ports: set[int] = set()
     for spec in specs:
-        for mapping, part in spec.parts if spec.present else ():
-            if all(elements.get(key) == value for key, value in part.items()):
-                continue
+        for mapping, _part in spec.differing(elements) if spec.present else ():
             if any(elements.get(key, ("", ""))[1] != spec.name for key in port_keys(mapping)):
                 ports.update(mapping.ports)
     return ports
@@ -61,30 +69,61 @@ def _warnings() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _table_at(_generation: int) -> tuple[Elements, str | None]:
+def _table_at(_generation: int | None) -> tuple[Elements, str | None]:
     """The table as it was when the ruleset had this number, which every change of it raises."""
-    objects = nft.list_json(render.TABLE)
+    objects = nft.list_terse(render.TABLE)
     if objects is None:
         return {}, None
-    elements = listing.parse_elements(objects)
+    if listing.spreads(objects):
+        objects = nft.list_json(render.TABLE) or []
+        elements = listing.parse_elements(objects)
+    else:
+        elements = {}
+        with Reader(render.TABLE.split()[1]) as kernel:
+            for name, kind, _interval in render.maps():
+                elements.update(listing.read_elements(name, kind, kernel.elements(name)))
     return elements, listing.definitions(objects, elements)
 
 
 def _read_table() -> tuple[Elements, str | None]:
-    """The elements and the definitions that the kernel has. Read again only if the ruleset has changed since."""
-    generation = nft.generation()
-    return _table_at.__wrapped__(0) if generation is None else _table_at(generation)
+    """The elements and the definitions that the kernel has. Read again only if the ruleset has changed since.
+
+    The table is read in parts: a change by others in between is noticed, and it is read again.
+    """
+    for _attempt in range(_ATTEMPTS):
+        before = generation()
+        found = _table_at.__wrapped__(None) if before is None else _table_at(before)
+        if generation() == before:
+            return found
+        _table_at.cache_clear()
+    return found
+
+
+def _wanted() -> str | None:
+    """The definitions that the table should have. Asked once."""
+    return nft.canonical_skeleton(render.TABLE, render.table_text({}))
+
+
+def _wanted_quietly() -> None:
+    """Have `_wanted` ready. A refusal is told to who asks for it."""
+    with contextlib.suppress(IsolationError):
+        _wanted()
 
 
 def observe(specs: t.Sequence[PortmapSpec]) -> World:
     """The host as it is. Reads only."""
+    # What the table should be is found out beside what it is: both wait for nft most of the time.
+    aside = threading.Thread(target=_wanted_quietly)
+    aside.start()
     elements, skeleton = _read_table()
+    records = load_records(LAYER)
     ports = new_ports(specs, elements)
+    aside.join()
     return World(
-        records=load_records(LAYER),
+        records=records,
         elements=elements,
         there=skeleton is not None,
-        intact=skeleton is not None and skeleton == nft.canonical_skeleton(render.TABLE, render.table_text({})),
+        intact=skeleton is not None and skeleton == _wanted(),
         listeners=sockets.listeners(ports) if ports else (),
         table_file=read_text(TABLE_FILE),
         script=read_text(SCRIPT),
@@ -93,15 +132,15 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
     )
 
 
-def describe(spec: PortmapSpec) -> dict[str, t.Any]:
-    """What an owner publishes, as results show it."""
-    kept = spec.kept
-    exposed = [item for mapping, item in zip(spec.mappings, kept["mappings"]) if mapping.exposed]
+def describe(spec: PortmapSpec, most: int | None = SHOWN) -> dict[str, t.Any]:
+    """What an owner publishes, as results show it: at most `most` of its mappings, the rest counted."""
+    shown = spec.mappings[:most]
     return {
         "name": spec.name,
-        "mappings": kept["mappings"],
-        "service_addresses": kept["service_addresses"],
-        "exposed": exposed,
+        "mappings": [mapping.record() for mapping in shown],
+        "service_addresses": [service.record() for service in spec.service_addresses],
+        "exposed": [mapping.record() for mapping in shown if mapping.exposed],
+        "omitted": len(spec.mappings) - len(shown),
     }
 
 
@@ -112,5 +151,5 @@ def observe_all() -> list[dict[str, t.Any]]:
     for name, record in sorted(load_records(LAYER).items()):
         spec = from_record(name, record.spec)
         applied = skeleton is not None and all(elements.get(key) == value for key, value in spec.elements.items())
-        found.append({**describe(spec), "project": record.project, "applied": applied})
+        found.append({**describe(spec, None), "project": record.project, "applied": applied})
     return found
