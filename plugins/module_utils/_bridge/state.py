@@ -149,9 +149,10 @@ def own_sysctls(spec: BridgeSpec, six: bool) -> dict[str, str]:
     """Settings of a bridge's link; `six` tells whether the kernel has IPv6.
 
     `route_localnet`: the host's 127.0.0.1 is translated to a service and back (ip-sysctl.rst). `accept_ra`: a
-    service must not tell the host its routes (RFC 6104).
+    service must not tell the host its routes (RFC 6104). `promote_secondaries`: an address that goes must not take others of
+    its subnet along.
     """
-    wanted = {f"net/ipv4/conf/{spec.name}/route_localnet": "1"}
+    wanted = {f"net/ipv4/conf/{spec.name}/{key}": "1" for key in ("route_localnet", "promote_secondaries")}
     if six:
         wanted[f"net/ipv6/conf/{spec.name}/accept_ra"] = "0"
     return wanted
