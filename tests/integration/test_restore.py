@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 
-from world import COLLECTIONS, World
+from standins import CLOSED, Service, ask, serve
+from world import COLLECTIONS, HOST4, World
 
 HELPER = COLLECTIONS / "ansible_collections/daemonless/isolation/plugins/module_utils/_host/helpers/restore.py"
 
@@ -50,10 +52,15 @@ def tables(world: World) -> list[str]:
     return sorted(world.sh("nft -s list ruleset").splitlines())
 
 
+ADMINISTRATOR = "table inet isolation_bridge { chain admin-forward { tcp dport 25 drop; }; }"
+
+
 def test_restored(world: World) -> None:
-    """Flush after flush, everything is back in a moment, and a module finds nothing to do."""
+    """F5: flush after flush, everything is back in a moment, the administrator's rules, too, and a module finds nothing to do."""
+    world.sh(f"mkdir -p /etc/isolation/nft.d; echo '{ADMINISTRATOR}' >/etc/isolation/nft.d/10-own.nft")
     prepare(world)
     before = tables(world)
+    assert any("tcp dport 25" in line for line in before)
     listen(world)
     for pause in (0.0, 0.0, 0.3, 1.5):
         world.sh("nft flush ruleset")
@@ -65,6 +72,59 @@ def test_restored(world: World) -> None:
     # By one table only.
     world.sh("nft delete table bridge isolation_bridge")
     world.wait(lambda: tables(world) == before, 2, "the table")
+
+
+SCAN = r"""
+import socket, sys, time
+seconds, *targets = sys.argv[1:]
+opened, attempts, deadline = [], 0, time.monotonic() + float(seconds)
+def answers(address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as s:
+        s.settimeout(0.04)
+        try:
+            s.connect((address, port))
+            return True
+        except OSError:
+            return False
+while time.monotonic() < deadline:
+    for target in targets:
+        address, _sep, port = target.partition("/")
+        attempts += 1
+        if answers(address, int(port)):
+            opened.append(target)
+print(attempts, *sorted(set(opened)))
+"""
+
+UNPUBLISHED = ["10.88.0.2/80", "10.88.0.2/4000", "fd88::2/4000", "198.51.100.1/4000", "2001:db8:1::1/4000"]
+
+
+def test_closed_in_the_window(world: World) -> None:
+    """F5: while the ruleset is flushed again and again, nothing opens that is not published. Without our routing rules it would."""
+    prepare(world)
+    Service(world, "web", "iso0", ["10.88.0.2", "fd88::2"], ["10.88.0.1", "fd88::1"])
+    serve(world, "web", "tcp/80", "tcp/4000")
+
+    def scan(seconds: float) -> tuple[int, list[str]]:
+        scanner = world.popen(
+            [sys.executable, "-c", SCAN, str(seconds), *UNPUBLISHED], ns="attacker", stdout=subprocess.PIPE
+        )
+        while scanner.poll() is None:
+            world.sh("nft flush ruleset")
+            time.sleep(0.1)
+        attempts, *opened = scanner.communicate()[0].split()
+        return int(attempts), opened
+
+    assert not scan(0.5)[1]
+    world.sh("/usr/local/libexec/isolation/boot again")
+    listen(world)
+    attempts, opened = scan(2)
+    assert attempts >= 20
+    assert not opened
+    published = ("tcp", HOST4, 80)
+    world.wait(lambda: ask(world, "client", published)[published] != CLOSED, 1, "the published port")
+    world.sh("ip -4 rule del priority 104; ip -6 rule del priority 104")
+    assert set(scan(1)[1]) >= {"10.88.0.2/4000", "fd88::2/4000"}, "the attack itself does not work"
 
 
 def test_removed_for_good(world: World) -> None:

@@ -13,8 +13,9 @@ import typing as t
 
 import pytest
 from standins import CLOSED, Sender, Service, ask, generation, serve
-from world import ATTACKER4, ATTACKER6, CLIENT4, CLIENT6, HOST4, HOST6, World, difference
+from world import ATTACKER4, ATTACKER6, CLIENT4, CLIENT6, HOST4, HOST6, REPOSITORY, World, difference
 
+DOCUMENT = REPOSITORY / "docs" / "networking.md"
 SERVICES = {"a": ("10.88.0.2", "fd88::2"), "b": ("10.88.0.3", "fd88::3"), "c": ("10.88.0.4", "fd88::4")}
 
 ECHO = r"""
@@ -170,8 +171,10 @@ def test_allow_from(world: World) -> None:
         Service(world, name, "iso0", list(SERVICES[name]), ["10.88.0.1", "fd88::1"])
     ports = ("3000", "9000", "9001")
     serve(world, "a", *(f"{protocol}/{port}" for port in ports for protocol in ("tcp", "udp")))
+    # The host's own firewall is open, and says so before ours has its say.
     world.sh(
-        "nft add table inet filter; nft add chain inet filter input '{ type filter hook input priority 0; policy accept; }'"
+        "nft 'table inet filter { chain input { type filter hook input priority -10; policy accept; accept; };"
+        " chain forward { type filter hook forward priority -10; policy accept; accept; }; }'"
     )
     world.cycle("nat_portmap", name="web", mappings=restricted())
     inside = {8080: 3000, 9000: 9000, 9001: 9001, 9100: 9000, 9101: 9001}
@@ -313,27 +316,132 @@ def test_refused_options(world: World, mapping: dict[str, t.Any], word: str) -> 
     assert word in world.refused("nat_portmap", name="web", mappings=[mapping])
 
 
-def test_warnings(world: World) -> None:
-    """What would stop published ports is told in check mode, too, with the remedy; what is ours is none of it."""
+DOCKER = """
+table {family} filter {{
+  chain DOCKER-USER {{ return; }}
+  chain DOCKER-FORWARD {{ iifname "docker0" accept; }}
+  chain FORWARD {{ type filter hook forward priority filter; policy drop; jump DOCKER-USER; jump DOCKER-FORWARD; }}
+}}
+"""
 
-    def told() -> list[str]:
-        found = [world.module("nat_portmap", check=check, name="web", mappings=[plain("a")]) for check in (True, False)]
-        assert found[0].get("warnings", []) == found[1].get("warnings", [])
-        return [str(warning) for warning in found[0].get("warnings", [])]
+FIREWALLD = """
+table inet firewalld
+delete table inet firewalld
+table inet firewalld {{
+  chain filter_FORWARD {{
+    type filter hook forward priority filter + 10; policy accept;
+    ct state {{ established, related }} accept
+    {translated}
+    iifname "lo" accept
+    reject with icmpx type admin-prohibited
+  }}
+}}
+"""
 
+
+def reached(world: World) -> set[str]:
+    """What a client gets from published ports of both families, tcp and udp."""
+    targets = [(protocol, host, 8080) for protocol in ("tcp", "udp") for host in (HOST4, HOST6)]
+    found = ask(world, "client", *targets)
+    return {answer.partition(" ")[0] for answer in found.values()}
+
+
+@pytest.fixture
+def published(world: World) -> list[dict[str, t.Any]]:
+    """A service, published in both families."""
     world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
-    assert told() == []
-    world.sh("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }'")
-    world.sh("nft 'table inet firewalld { chain filter_PREROUTING { type filter hook prerouting priority 10; }; }'")
-    (dropping,) = told()
-    assert "ip filter FORWARD" in dropping
-    assert "iptables -I FORWARD" in dropping
-    world.sh("mkdir -p /etc/firewalld; echo StrictForwardPorts=yes >/etc/firewalld/firewalld.conf")
-    _dropping, strict = told()
-    assert "firewall-cmd --reload" in strict
+    Service(world, "a", "iso0", list(SERVICES["a"]), ["10.88.0.1", "fd88::1"])
+    serve(world, "a", "tcp/3000", "udp/3000")
+    mappings = [
+        {"host_port": 8080, "protocol": protocol, "address": address, "port": 3000}
+        for protocol in ("tcp", "udp")
+        for address in SERVICES["a"]
+    ]
+    world.apply("nat_portmap", name="web", mappings=mappings)
+    assert reached(world) == {"a:3000"}
+    return mappings
+
+
+def told(world: World, mappings: list[dict[str, t.Any]]) -> list[str]:
+    """What is warned of, the same in check mode and without."""
+    found = [world.module("nat_portmap", check=check, name="web", mappings=mappings) for check in (True, False)]
+    assert found[0].get("warnings", []) == found[1].get("warnings", [])
+    return [str(warning) for warning in found[0].get("warnings", [])]
+
+
+def test_policy_of_docker(world: World, published: list[dict[str, t.Any]]) -> None:
+    """A policy as Docker leaves it does stop published ports; it is told, and the remedy that is told helps."""
+    assert told(world, published) == []
+    for family in ("ip", "ip6"):
+        world.run(["nft", "-f", "-"], stdin=DOCKER.format(family=family))
+    assert reached(world) == {CLOSED}
+    (warning,) = told(world, published)
+    assert "ip filter FORWARD, ip6 filter FORWARD" in warning
+    assert "iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE" in warning
+    for family in ("ip", "ip6"):
+        for side in ("iifname", "oifname"):
+            world.sh(f"nft insert rule {family} filter FORWARD {side} iso0 accept")
+    assert reached(world) == {"a:3000"}
+
+
+def test_strict_firewalld(world: World, published: list[dict[str, t.Any]]) -> None:
+    """Chains as firewalld has them let published ports pass; those of StrictForwardPorts don't, which is told with the remedy."""
+    world.sh("mkdir -p /etc/firewalld; echo StrictForwardPorts=no >/etc/firewalld/firewalld.conf")
+    world.run(["nft", "-f", "-"], stdin=FIREWALLD.format(translated="ct status dnat accept"))
+    assert told(world, published) == []
+    assert reached(world) == {"a:3000"}
+    world.sh("echo StrictForwardPorts=yes >/etc/firewalld/firewalld.conf")
+    world.run(["nft", "-f", "-"], stdin=FIREWALLD.format(translated=""))
+    assert reached(world) == {CLOSED}
+    (warning,) = told(world, published)
+    assert "StrictForwardPorts=yes" in warning
+    assert "firewall-cmd --reload" in warning
+
+
+def test_bridged_packets_in_the_firewall(world: World) -> None:
+    """Where bridged packets go through the host's firewall, it is told."""
+    args: dict[str, t.Any] = {"name": "iso0", "addresses": ["10.88.0.1/24", "fd88::1/64"]}
+    world.apply("bridge", **args)
     for value, count in ((0, 0), (1, 1)):
         world.sh(f"sysctl -qw net.bridge.bridge-nf-call-iptables={value} net.bridge.bridge-nf-call-ip6tables={value}")
-        shown = world.module("bridge", check=True, name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"]).get(
-            "warnings", []
-        )
+        shown = world.module("bridge", check=True, **args).get("warnings", [])
         assert sum("bridge-nf-call-iptables" in str(warning) for warning in shown) == count
+
+
+ADMINISTRATOR = f"""
+table inet isolation_bridge {{
+  chain admin-prerouting {{
+    ip saddr {CLIENT4} tcp dport 8080 drop
+    udp dport 8080 meta mark set meta mark | 0x00000004
+  }}
+  chain admin-forward {{
+    udp dport 3000 meta mark & 0x00000004 == 0 drop
+    ip6 saddr {CLIENT6} meta l4proto tcp ct original proto-dst 8080 drop
+  }}
+}}
+"""
+
+
+def test_administrator(world: World, published: list[dict[str, t.Any]]) -> None:
+    """The administrator's rules come before ours, before and after translation; the bits of their marks stay, and their file, too."""
+    path = "/etc/isolation/nft.d/10-own.nft"
+    world.run(["sh", "-ec", f"mkdir -p /etc/isolation/nft.d; cat >{path}"], stdin=ADMINISTRATOR)
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    targets = [(protocol, host, 8080) for protocol in ("tcp", "udp") for host in (HOST4, HOST6)]
+    assert ask(world, "client", *targets) == {
+        ("tcp", HOST4, 8080): CLOSED,
+        ("tcp", HOST6, 8080): CLOSED,
+        ("udp", HOST4, 8080): f"a:3000 {CLIENT4}",
+        ("udp", HOST6, 8080): f"a:3000 {CLIENT6}",
+    }
+    assert CLOSED not in ask(world, "attacker", *targets).values()
+    documented = DOCUMENT.read_text().partition("# /etc/isolation/nft.d/10-block.nft\n")[2].partition("```")[0]
+    assert "admin-forward" in documented
+    world.run(["sh", "-ec", "cat >/etc/isolation/nft.d/20-block.nft"], stdin=documented)
+    changed = world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    assert "203.0.113.0/24 drop" in changed["diff"][0]["after"]
+    world.apply("nat_portmap", name="web", mappings=published[:1])
+    world.apply("nat_portmap", name="web", state="absent")
+    world.sh("ip link del v-a")
+    world.apply("bridge", name="iso0", state="absent")
+    assert world.sh(f"cat {path}") == ADMINISTRATOR
