@@ -47,7 +47,7 @@ def test_the_links_properties(world: World) -> None:
     mine = {"stp_state": 0, "forward_delay": 1500, "ageing_time": 30000, "mtu": 1420}
     assert plain == {**plain, **mine, "addresses": sorted(ISO0["addresses"]), "address": made["mac"]}
     assert made["mtu"] == 1420
-    other = {
+    other: dict[str, t.Any] = {
         "addresses": ["10.88.0.1/24", "10.99.0.1/16", "10.99.7.7/16", "fd88::1/64", "fd99::1/48"],
         "mac": "02:AA:00:00:00:01",
         "mtu": 9000,
@@ -66,7 +66,7 @@ def test_the_links_properties(world: World) -> None:
         "stp_state": 1,
         "forward_delay": 400,
         "ageing_time": 6000,
-        "addresses": sorted(other["addresses"]),  # type: ignore[type-var]
+        "addresses": sorted(other["addresses"]),
     }
     # The kernel would take the second address of a subnet away along with its first.
     world.cycle("bridge", **{**other, "name": "iso0", "addresses": ["10.88.0.1/24", "10.99.7.7/16"]})
@@ -94,7 +94,8 @@ def test_vlan_filtering(world: World) -> None:
 
 
 def pings(world: World, address: str) -> bool:
-    return world.run(["ping", "-c1", "-W1", address], check=False, ns="web").returncode == 0
+    done = world.run(["ping", "-c1", "-W1", address], check=False, ns="web")
+    return done.returncode == 0
 
 
 def test_what_services_may_ask_the_host(world: World) -> None:
@@ -131,7 +132,8 @@ def announce(world: World, lifetime: int) -> None:
 
     def heard() -> bool:
         world.run([sys.executable, "-c", ADVERTISE, str(lifetime)], ns="client")
-        return abs(way_out(world).get("expires", 0) - lifetime) < 10
+        left: int = way_out(world).get("expires", 0)
+        return lifetime - 10 < left <= lifetime
 
     world.wait(heard, 5, "a default route from router advertisements")
 
