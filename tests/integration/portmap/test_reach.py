@@ -101,6 +101,9 @@ def test_published(stage: World) -> None:
         (HOST4, 8080): f"web:3000 {FAR4}", (HOST6, 8080): f"web:3000 {FAR6}", (WEB4, 3000): CLOSED, (WEB6, 3000): CLOSED,
         (GATE4, 8080): f"web:3000 {FAR4}", (STABLE4, 3000): CLOSED, (STABLE6, 3000): CLOSED, (GATE4, 7000): CLOSED, (HOST4, 7000): CLOSED,
     })  # fmt: skip
+    # What listens at ::1 is left alone.
+    serve(stage, "host", "tcp/8080", "udp/8080")
+    check(stage, "host", {("::1", 8080): "host:8080 ::1", (HOST6, 8080): f"web:3000 {HOST6}"})
 
 
 def forge_loopback(world: World, ns: str, gateway: str, device: str = "eth0") -> None:
