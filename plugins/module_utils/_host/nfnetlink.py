@@ -36,6 +36,9 @@ _COMMENT = 0
 _KIND = 0x3FFF
 """Bits of an attribute's type that are the type (NLA_TYPE_MASK, linux/netlink.h)."""
 
+_REMEDIES = {errno.EPERM: "run as root, with CAP_NET_ADMIN"}
+_REMEDY = "a kernel with nf_tables is needed, 5.10 or newer"
+
 _HEAD = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 18
@@ -43,6 +46,10 @@ _BUFFER = 1 << 18
 
 class NfnetlinkError(IsolationError):
     """The kernel did not tell."""
+
+
+class ChangedMeanwhile(NfnetlinkError):
+    """Somebody has changed a set while the kernel listed it: what it told is of no use."""
 
 
 class Element(t.NamedTuple):
@@ -160,9 +167,11 @@ class Reader:
     def elements(self, name: str) -> list[bytes]:
         """The elements of a set or map of the table, for `parse_element`; none if there is no such set.
 
+        :raises ChangedMeanwhile: it is to be asked for again.
         :raises NfnetlinkError: the kernel refused.
         """
         self._send(_GET_ELEMENTS, _REQUEST | _DUMP, _INET, _attribute(_TABLE, self._table) + _attribute(_SET, name))
+        what = f"nf_tables: elements of {self._table} {name}"
         found: list[bytes] = []
         while True:
             for kind, flags, number, body in _messages(self._kernel.recv(_BUFFER)):
@@ -171,9 +180,10 @@ class Reader:
                 code = struct.unpack_from("=i", body)[0] if kind in (_ERROR, _DONE) and len(body) >= 4 else 0
                 if code == -errno.ENOENT:
                     return []
-                if code or flags & _INTERRUPTED:
-                    told = os.strerror(-code) if code else "the set changed meanwhile"
-                    raise NfnetlinkError(f"nf_tables: elements of {self._table} {name}: {told}: run again")
+                if code:
+                    raise NfnetlinkError(f"{what}: {os.strerror(-code)}: {_REMEDIES.get(-code, _REMEDY)}")
+                if flags & _INTERRUPTED:
+                    raise ChangedMeanwhile(f"{what}: others change the ruleset all the time: run again")
                 if kind == _DONE:
                     return found
                 for inner, listed in _attributes(body, 4):

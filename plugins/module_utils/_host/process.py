@@ -6,15 +6,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import typing as t
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .._errors import IsolationError
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+T = t.TypeVar("T")
 
 
 class ToolError(IsolationError):
@@ -86,3 +91,13 @@ def run(
         answer = done.stderr.strip() or done.stdout.strip() or "no message"
         raise ToolError(f"{' '.join(argv)} failed with status {done.returncode}: {answer}")
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+@functools.lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=4)
+
+
+def aside(work: t.Callable[[], T]) -> Future[T]:
+    """Have work done beside other work, such as waiting for a tool of the host. Its `result()` raises its error."""
+    return _pool().submit(work)

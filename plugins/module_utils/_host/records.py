@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import typing as t
@@ -62,7 +61,17 @@ class Record:
         return (json.dumps(document, indent=2, sort_keys=True) if len(text) <= _INDENTED else text) + "\n"
 
 
-@functools.lru_cache(maxsize=64)
+_READ: dict[str, tuple[str, Record]] = {}
+"""Records by path, with the text from which each was made: that of the same text is made once."""
+
+
+def _record(layer: str, path: str, text: str) -> Record:
+    known = _READ.get(path)
+    if known is None or known[0] != text:
+        known = _READ[path] = (text, _parse(layer, path, text))
+    return known[1]
+
+
 def _parse(layer: str, path: str, text: str) -> Record:
     try:
         document = json.loads(text)
@@ -94,7 +103,7 @@ def load_records(layer: str) -> dict[str, Record]:
         path = os.path.join(folder, entry)
         text = read_text(path)
         if text is not None:
-            record = _parse(layer, path, text)
+            record = _record(layer, path, text)
             records[record.name] = record
     return records
 
@@ -119,7 +128,9 @@ class SaveRecord:
 
     def run(self) -> None:
         """Write it atomically."""
-        write_atomic(self.record.path, self.record.text(), 0o600)
+        text = self.record.text()
+        write_atomic(self.record.path, text, 0o600)
+        _READ[self.record.path] = (text, self.record)
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,8 @@ def self_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
     targets: set[str] = set()
     for spec in specs:
         targets.update(service.to for service in spec.service_addresses)
-        for mapping in spec.mappings:
-            targets.update(mapping.addresses)
+        targets.update([mapping.address for mapping in spec.mappings])
+        targets.update(*[mapping.addresses for mapping in spec.mappings if mapping.backends])
     return {("self6" if ":" in target else "self4", f"{target} . {target}"): ("", "") for target in targets}
 
 

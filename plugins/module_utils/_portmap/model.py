@@ -93,18 +93,21 @@ class Mapping(t.NamedTuple):
 
     def record(self) -> dict[str, t.Any]:
         """The form that records and results have. What is not restricted has no word of it."""
+        host_address, low, high, protocol, address, port, allow, deny, backends = self
         kept: dict[str, t.Any] = {
-            "host_address": self.host_address,
-            "host_port": self.low if self.low == self.high else span(self.low, self.high),
-            "protocol": self.protocol,
+            "host_address": host_address,
+            "host_port": low if low == high else span(low, high),
+            "protocol": protocol,
         }
-        if self.backends:
-            kept["backends"] = [{"address": address, "port": port} for address, port in self.backends]
+        if backends:
+            kept["backends"] = [{"address": one, "port": number} for one, number in backends]
         else:
-            last = self.port + self.high - self.low
-            kept.update(address=self.address, port=self.port if self.low == self.high else span(self.port, last))
-        kept.update({"allow_from": list(self.allow)} if self.allow else {})
-        kept.update({"deny_from": list(self.deny)} if self.deny else {})
+            kept["address"] = address
+            kept["port"] = port if low == high else span(port, port + high - low)
+        if allow:
+            kept["allow_from"] = list(allow)
+        if deny:
+            kept["deny_from"] = list(deny)
         return kept
 
 

@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
 import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._errors import IsolationError
 from .._host import boot, firewalls, nft, sockets
 from .._host.files import read_text
-from .._host.nfnetlink import Reader, generation
+from .._host.nfnetlink import ChangedMeanwhile, Reader, generation
+from .._host.probe import now
+from .._host.process import aside
 from .._host.records import Record, load_records
 from .._host.sockets import Listener
 from . import listing, render
@@ -27,8 +26,8 @@ LAYER = "portmap"
 TABLE_FILE = _paths.ETC + "/nat.nft"
 SCRIPT = boot.script_path("20-nat")
 
-_ATTEMPTS = 5
-"""How often to read the table while others change the ruleset."""
+_PATIENCE = 30.0
+"""Seconds for which the table is read again while others change the ruleset."""
 
 SHOWN = 100
 """Mappings of one owner that a result tells; there may be thousands, and who asked for them knows them."""
@@ -71,32 +70,44 @@ def _warnings() -> tuple[str, ...]:
 @functools.lru_cache(maxsize=1)
 def _table_at(_generation: int | None) -> tuple[Elements, str | None]:
     """The table as it was when the ruleset had this number, which every change of it raises."""
-    objects = nft.list_terse(render.TABLE)
+    terse = aside(lambda: nft.list_terse(render.TABLE))
+    elements: Elements = {}
+    with Reader(render.TABLE.split()[1]) as kernel:
+        for name, kind, _interval in render.maps():
+            elements.update(listing.read_elements(name, kind, kernel.elements(name)))
+    objects = terse.result()
     if objects is None:
         return {}, None
     if listing.spreads(objects):
         objects = nft.list_json(render.TABLE) or []
         elements = listing.parse_elements(objects)
-    else:
-        elements = {}
-        with Reader(render.TABLE.split()[1]) as kernel:
-            for name, kind, _interval in render.maps():
-                elements.update(listing.read_elements(name, kind, kernel.elements(name)))
     return elements, listing.definitions(objects, elements)
 
 
 def _read_table() -> tuple[Elements, str | None]:
     """The elements and the definitions that the kernel has. Read again only if the ruleset has changed since.
 
-    The table is read in parts: a change by others in between is noticed, and it is read again.
+    The table is read in parts. A change by others in between is noticed, and it is read again, until they pause, or
+    two readings in a row are the same.
+
+    :raises ChangedMeanwhile: they did not pause.
     """
-    for _attempt in range(_ATTEMPTS):
+    if not nft.available():
+        return {}, None
+    last: tuple[Elements, str | None] | None = None
+    deadline = now() + _PATIENCE
+    while True:
         before = generation()
-        found = _table_at.__wrapped__(None) if before is None else _table_at(before)
-        if generation() == before:
+        try:
+            found = _table_at.__wrapped__(None) if before is None else _table_at(before)
+        except ChangedMeanwhile:
+            if now() > deadline:
+                raise
+            continue
+        if generation() == before or found == last or now() > deadline:
             return found
         _table_at.cache_clear()
-    return found
+        last = found
 
 
 def _wanted() -> str | None:
@@ -104,31 +115,23 @@ def _wanted() -> str | None:
     return nft.canonical_skeleton(render.TABLE, render.table_text({}))
 
 
-def _wanted_quietly() -> None:
-    """Have `_wanted` ready. A refusal is told to who asks for it."""
-    with contextlib.suppress(IsolationError):
-        _wanted()
-
-
 def observe(specs: t.Sequence[PortmapSpec]) -> World:
     """The host as it is. Reads only."""
-    # What the table should be is found out beside what it is: both wait for nft most of the time.
-    aside = threading.Thread(target=_wanted_quietly)
-    aside.start()
+    # Most of the time would be spent in waiting for nft, one call after the other.
+    wanted, warnings = aside(_wanted), aside(_warnings)
     elements, skeleton = _read_table()
     records = load_records(LAYER)
     ports = new_ports(specs, elements)
-    aside.join()
     return World(
         records=records,
         elements=elements,
         there=skeleton is not None,
-        intact=skeleton is not None and skeleton == _wanted(),
+        intact=skeleton is not None and skeleton == wanted.result(),
         listeners=sockets.listeners(ports) if ports else (),
         table_file=read_text(TABLE_FILE),
         script=read_text(SCRIPT),
         boot_gaps=boot.gaps(),
-        warnings=_warnings(),
+        warnings=warnings.result(),
     )
 
 

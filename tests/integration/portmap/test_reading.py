@@ -71,3 +71,17 @@ def test_reading(world: World) -> None:
     targets = [{"address": f"10.88.0.{last}", "port": 80} for last in (2, 3)]
     world.apply("nat_portmap", name="api", mappings=[{"host_port": 80, "backends": targets}])
     assert "any4_spread" in compare(world)
+
+
+def test_while_others_change_the_ruleset(world: World) -> None:
+    """Another tool that writes rule after rule neither fails a task nor leads it astray."""
+    mappings = [{"host_port": port, "address": "10.88.0.2"} for port in range(20000, 22000)]
+    world.sh("nft add table inet other; nft add chain inet other many")
+    busy = world.popen(["sh", "-c", "while :; do nft add rule inet other many counter; done"])
+    world.apply("nat_portmap", name="web", mappings=mappings)
+    assert not world.apply("nat_portmap", name="web", mappings=mappings)["changed"]
+    moved = [{**mapping, "port": 80} if mapping["host_port"] == 21000 else mapping for mapping in mappings]
+    changed = world.apply("nat_portmap", name="web", mappings=moved)
+    assert changed["diff"][0]["after"] == "tcp 21000: 10.88.0.2:80\n"
+    busy.kill()
+    busy.wait()
