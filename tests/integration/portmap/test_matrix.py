@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import os
 import pathlib
 import typing as t
@@ -124,7 +126,7 @@ def stage(world: World, siblings: str, bridge_nf: int) -> World:
             {"host_port": 8081, "host_address": "127.0.0.1", "protocol": protocol, "address": WEB[0], "port": 3000}
         )
     addresses = [{"address": STABLE[family], "to": WEB[family]} for family in (0, 1)]
-    world.cycle("nat_portmap", name="web", mappings=mappings, service_addresses=addresses)
+    world.apply("nat_portmap", name="web", mappings=mappings, service_addresses=addresses)
     serve(world, "web", *(f"{protocol}/{port}" for protocol in PROTOCOLS for port in (3000, 4000)))
     world.sh(
         "ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via 198.51.100.1; sysctl -qw net.ipv4.conf.all.route_localnet=1",
@@ -135,19 +137,24 @@ def stage(world: World, siblings: str, bridge_nf: int) -> World:
 
 def measure(world: World) -> dict[Cell, str]:
     """What the service has seen of each client; `closed` if nothing came back."""
-    found = {}
-    for client, ns in CLIENTS.items():
-        asked = {
-            (client, protocol, FAMILIES[family], published): target(client, protocol, family, published)
-            for protocol in PROTOCOLS
-            for family in (0, 1)
-            for published in PUBLISHED
-        }
-        answers = ask(world, ns, *dict.fromkeys(asked.values()))
-        for cell, where in asked.items():
-            answer = answers[where]
-            found[cell] = CLOSED if answer == CLOSED else NAMES.get(answer.partition(" ")[2], answer)
-    return found
+
+    def one(ns: str) -> dict[Cell, str]:
+        found = {}
+        for client in (name for name, own in CLIENTS.items() if own == ns):
+            asked = {
+                (client, protocol, FAMILIES[family], published): target(client, protocol, family, published)
+                for protocol in PROTOCOLS
+                for family in (0, 1)
+                for published in PUBLISHED
+            }
+            answers = ask(world, ns, *dict.fromkeys(asked.values()))
+            for cell, where in asked.items():
+                answer = answers[where]
+                found[cell] = CLOSED if answer == CLOSED else NAMES.get(answer.partition(" ")[2], answer)
+        return found
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(collections.ChainMap(*pool.map(one, dict.fromkeys(CLIENTS.values()))))
 
 
 def table(found: t.Mapping[Cell, str]) -> list[str]:
