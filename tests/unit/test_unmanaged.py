@@ -51,6 +51,10 @@ def test_names() -> None:
     assert matches(texts[unmanaged.LINK], "OriginalName", service)
     assert matches(texts[unmanaged.LINK], "OriginalName", "iso1")
     assert not matches(texts[unmanaged.LINK], "OriginalName", "eth1")
+    assert not matches(texts[unmanaged.LINK], "OriginalName", service[:-1])
+    # udev takes no pattern that is longer than a name (IFNAMSIZ).
+    names = texts[unmanaged.LINK].split("OriginalName=")[1].split("\n")[0]
+    assert max(map(len, names.split())) < 16
     line = texts[unmanaged.KEYFILE].splitlines()[-1]
     assert (
         line

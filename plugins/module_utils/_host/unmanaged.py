@@ -29,8 +29,8 @@ _DIGITS = 12
 """Hexadecimal digits after `iso` in the name of the host's end of a service's link (_names.interface_name)."""
 
 _SERVICES = "iso" + "[0-9a-f]" * _DIGITS
-_SERVICES_KEYFILE = "iso" + "?" * _DIGITS
-"""NetworkManager's globs know no ranges (NetworkManager.conf(5), Device List Format)."""
+_SERVICES_SHORT = "iso" + "?" * _DIGITS
+"""NetworkManager's globs know no ranges (NetworkManager.conf(5), Device List Format); udev ignores patterns longer than a name."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def dropins(bridges: t.Iterable[str], ports: t.Iterable[str], found: Managers) -
     if found.networkd:
         texts[NETWORK] = f"# {_paths.MARKER}\n[Match]\nName={' '.join([*ours, _SERVICES])}\n\n[Link]\nUnmanaged=yes\n"
     if found.udev:
-        match = f"[Match]\nOriginalName={' '.join([*names, _SERVICES])}\n"
+        match = f"[Match]\nOriginalName={' '.join([*names, _SERVICES_SHORT])}\n"
         texts[LINK] = f"# {_paths.MARKER}\n{match}\n[Link]\nNamePolicy=keep\nMACAddressPolicy=none\n"
     if found.network_manager:
-        devices = [*(f"interface-name:={name}" for name in ours), f"interface-name:{_SERVICES_KEYFILE}"]
+        devices = [*(f"interface-name:={name}" for name in ours), f"interface-name:{_SERVICES_SHORT}"]
         texts[KEYFILE] = f"# {_paths.MARKER}\n[keyfile]\nunmanaged-devices+={';'.join(devices)}\n"
     return texts
 
