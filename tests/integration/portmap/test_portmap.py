@@ -271,7 +271,7 @@ def test_every_port_of_a_range(world: World) -> None:
 
 
 def test_service_address_with_its_ports(world: World) -> None:
-    """A service address goes to another instance in the same transaction as its ports; connections stay, UDP clients follow."""
+    """F11: a service address goes to another instance in the same transaction as its ports; connections stay, UDP clients follow."""
     world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
     for name, last in (("old", 2), ("new", 3), ("peer", 4)):
         Service(world, name, "iso0", [f"10.88.0.{last}", f"fd88::{last}"], ["10.88.0.1", "fd88::1"])
@@ -325,7 +325,7 @@ def tracked(world: World) -> dict[int, tuple[int, str, str, int]]:
 
 
 def test_only_changed_udp_entries_go(world: World) -> None:
-    """Of tracked connections only those go that the change leaves behind: of UDP, of its family, its addresses and its ports."""
+    """F11: of tracked connections only those go that the change leaves behind: of UDP, of its family, its addresses and its ports."""
     world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
     world.sh(f"ip addr add {OTHER4}/24 dev lan0")
     for name, last in (("old", 2), ("new", 3)):

@@ -43,7 +43,7 @@ def mappings(draw: st.DrawFn, first: int, protocol: str, six: bool, host: str | 
         port = draw(st.sampled_from([None, first, first + 1, 3000]))
         made.update(host_port=first, address=address(six, draw(st.integers(2, 4))), **({"port": port} if port else {}))
     elif kind == "range":
-        last = first + draw(st.integers(0, 8))
+        last = first + draw(st.integers(0, 9))
         shift = draw(st.sampled_from([0, 1, 5000]))
         made.update(host_port=f"{first}-{last}", port=f"{first + shift}-{last + shift}")
         made["address"] = address(six, draw(st.integers(2, 4)))
