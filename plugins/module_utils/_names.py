@@ -12,6 +12,10 @@ import re
 from ._errors import InvalidOption
 
 MAX_LENGTH = 48
+
+LINK_GROUP = 0x69736F
+"""The link group of our bridges (`iso` in ASCII): what is static in other tables can name them all by it."""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 

@@ -18,6 +18,7 @@ from .._host.netlink import ChangeAddress, DeleteLink, MakeBridge, SetBridge, Se
 from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord
 from .._host.sysctl import WriteSysctl
+from .._names import LINK_GROUP
 from .._plan import Change, Plan, Step, TaskPlan, compare
 from . import hostwide, render, routes, routing
 from .apply import RequireTools
@@ -82,7 +83,7 @@ def _configured(spec: BridgeSpec, world: World) -> dict[str, t.Any]:
         "forward_delay": f"{spec.forward_delay / 100:g}s",
         "ageing_time": f"{spec.ageing_time / 100:g}s",
         "vlan_filtering": spec.vlan_filtering,
-        "group": str(render.GROUP),
+        "group": str(LINK_GROUP),
         "up": True,
         "ports": list(spec.ports),
         "service ports": _flags(not spec.l2 and not world.bridge_nf, world.bridge_nf),
@@ -124,7 +125,7 @@ def _link_steps(spec: BridgeSpec, before: t.Mapping[str, t.Any], after: t.Mappin
     name = spec.name
     changed = {key for key, value in after.items() if before.get(key) != value}
     steps: list[Step] = []
-    plain = {"mac": ("address", after["mac"]), "mtu": ("mtu", after["mtu"]), "group": ("group", render.GROUP)}
+    plain = {"mac": ("address", after["mac"]), "mtu": ("mtu", after["mtu"]), "group": ("group", LINK_GROUP)}
     values = {attribute: value for key, (attribute, value) in plain.items() if key in changed}
     if values:
         steps.append(SetLink(name, values))

@@ -16,6 +16,7 @@ import operator
 import typing as t
 
 from .. import _paths
+from .._names import LINK_GROUP
 from . import ports, routes, routing
 from .spec import BridgeSpec
 
@@ -26,9 +27,6 @@ ADMIN_FILES = _paths.ETC + "/nft.d/*.nft"
 
 GUARD_FILES = _paths.INSTANCES + "/*/" + ports.GUARD_FILE
 """What each instance's links may send, as its bundle has it."""
-
-GROUP = 0x69736F
-"""The link group of our bridges (`iso` in ASCII): what is static in other tables can name them all by it."""
 
 METADATA6 = ("fd00:ec2::254", "fd20:ce::254")
 """Where clouds answer for instances' metadata over v6; 169.254.0.0/16 is the v4 counterpart (RFC 3927)."""
@@ -322,7 +320,7 @@ def ip_batch(bridge: BridgeSpec, mac: str, mtu: int) -> str:
         f"# {_paths.MARKER}",
         f"link set dev {link} address {mac}",
         f"link set dev {link} mtu {mtu}",
-        f"link set dev {link} group {GROUP}",
+        f"link set dev {link} group {LINK_GROUP}",
         f"link set dev {link} type bridge stp_state {int(bridge.stp)} forward_delay {bridge.forward_delay}"
         f" ageing_time {bridge.ageing_time}{' vlan_filtering 1' if bridge.vlan_filtering else ''}",
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _paths
-from .._bridge.render import GROUP
+from .._names import LINK_GROUP
 from .elements import CHAIN, Elements, Key
 
 TABLE = "inet isolation_nat"
@@ -69,7 +69,7 @@ def _chains() -> list[tuple[str, list[str]]]:
         guard += [f'iifname != "lo" {proto} {side} {loopback} drop' for side in ("saddr", "daddr")]
         judge += _judge(proto, version)
         publish += _publish(proto, version)
-        service.append(f"iifgroup {GROUP} dnat {proto} to {proto} daddr map @service{version}")
+        service.append(f"iifgroup {LINK_GROUP} dnat {proto} to {proto} daddr map @service{version}")
         output.append(f"dnat {proto} to {proto} daddr map @service{version}")
         post.append(f"{proto} saddr . {proto} daddr @self{version} masquerade")
     post.append('ip saddr 127.0.0.0/8 oifname != "lo" ct status dnat masquerade')

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import hostwide, render
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import hostwide
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.plan import plan_task
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.state import Link, Route, World, parse_link
@@ -21,6 +21,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.files i
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.netlink import DeleteLink, MakeBridge, SetPort
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.sysctl import WriteSysctl
+from ansible_collections.daemonless.isolation.plugins.module_utils._names import LINK_GROUP
 
 V4, V6 = "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"
 UPLINK = Link("eth0", "", "52:54:00:00:00:01", 1450, "default", True, None)
@@ -127,9 +128,7 @@ def record(spec: BridgeSpec, project: str = "default") -> Record:
 def test_ports_of_services_stay() -> None:
     spec = dataclasses.replace(ISO0, ports=("eth1",))
     links = (
-        Link(
-            "iso0", "bridge", "02:00:00:00:00:01", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000
-        ),
+        Link("iso0", "bridge", "02:00:00:00:00:01", 1450, str(LINK_GROUP), True, None, ISO0.addresses, 0, 1500, 30000),
         Link("eth1", "", "", 1500, "default", True, "iso0"),
         Link("veth7", "veth", "", 1500, "default", True, "iso0"),
     )
@@ -159,7 +158,7 @@ def test_other_project() -> None:
 def test_rules_are_lines() -> None:
     known = record(ISO0)
     text = "table inet isolation_bridge {\n\tchain input-iso0 {\n\t\tct state established accept\n\t\tdrop\n\t}\n}\n"
-    link = Link("iso0", "bridge", "", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+    link = Link("iso0", "bridge", "", 1450, str(LINK_GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
     world = dataclasses.replace(
         with_links(link), records={"iso0": known}, wanted=text, actual=text.replace("\t\tdrop\n", "\t\taccept\n")
     )
@@ -201,7 +200,7 @@ def test_other_managers_are_told_before_the_first_link_is_made() -> None:
 
 def test_lost_drop_ins_are_a_line() -> None:
     wanted = unmanaged.dropins(["iso0"], [], OTHERS)
-    link = Link("iso0", "bridge", "", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+    link = Link("iso0", "bridge", "", 1450, str(LINK_GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
     world = dataclasses.replace(with_links(link), records={"iso0": record(ISO0)})
     whole = dataclasses.replace(world, managers=unmanaged.State(OTHERS, wanted))
     lost = dataclasses.replace(world, managers=unmanaged.State(OTHERS, {unmanaged.LINK: wanted[unmanaged.LINK]}))
@@ -217,7 +216,7 @@ def test_the_kernels_ports() -> None:
     """A bridge has 1023 ports at most: one more is refused; one in exchange for another is not."""
     full = [Link(f"port{number}", "dummy", "", 1500, "default", True, "iso0") for number in range(1023)]
     known = dataclasses.replace(ISO0, ports=("port0",))
-    bridge = Link("iso0", "bridge", "", 1450, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+    bridge = Link("iso0", "bridge", "", 1450, str(LINK_GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
     links = with_links(bridge, *full, Link("eth1", "", "", 1500, "default", True, None))
     world = dataclasses.replace(links, records={"iso0": record(known)})
     plan_task([known], world, "default")

@@ -18,6 +18,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.state
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption, IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.iproute import Batch
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
+from ansible_collections.daemonless.isolation.plugins.module_utils._names import LINK_GROUP
 
 FOUR = {"to": "192.0.2.0/24", "via": "10.88.0.17"}
 SIX = {"to": "2001:DB8:9::/48", "via": "fd88:0::17"}
@@ -72,7 +73,7 @@ def test_pairs_may_name_what_is_behind_a_gateway() -> None:
 
 ISO0 = parsed(FOUR, SIX)
 UPLINK = Link("eth0", "", "52:54:00:00:00:01", 1500, "default", True, None)
-BRIDGE = Link("iso0", "bridge", "", 1500, str(render.GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
+BRIDGE = Link("iso0", "bridge", "", 1500, str(LINK_GROUP), True, None, ISO0.addresses, 0, 1500, 30000)
 HOST = (
     Route("default", "eth0", "unicast", "dhcp", "198.51.100.254"),
     Route("198.51.100.0/24", "eth0", "unicast", "kernel"),
