@@ -91,7 +91,8 @@ class Networks:
         found = self._world.bridges.get(bridge)
         if promise is not None and promise.get("addresses") is not None:
             ports = found.ports if found is not None else frozenset()
-            return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports)
+            gateways = tuple(route["via"] for route in promise.get("routes") or () if route.get("via"))
+            return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports, gateways)
         if found is None:
             raise ServiceRefused(
                 f"service {spec.name}: networks: there is no bridge {bridge} on this host: make it with"
@@ -105,7 +106,9 @@ class Networks:
         :raises ServiceRefused: it neither exists nor is promised.
         """
         if bridge not in self._pools:
-            self._pools[bridge] = Pool(bridge, self.view(spec, bridge).addresses, self._owners, self._asked)
+            view = self.view(spec, bridge)
+            # Who is to be a gateway asks for its address by number, perhaps in a later task.
+            self._pools[bridge] = Pool(bridge, view.addresses, self._owners, {*self._asked, *view.gateways})
         return self._pools[bridge]
 
     def _plug(self, spec: ServiceSpec, bridge: str, view: BridgeView) -> str:

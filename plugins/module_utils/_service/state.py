@@ -78,12 +78,16 @@ class Root:
 
 @dataclass(frozen=True)
 class BridgeView:
-    """A bridge as services see it: its addresses with prefixes, whether it is ours, one broadcast domain, and its ports."""
+    """A bridge as services see it: its addresses with prefixes, whether it is ours, one broadcast domain, and its ports.
+
+    `gateways` are addresses of services that the bridge's routes lead through.
+    """
 
     addresses: tuple[str, ...] = ()
     ours: bool = False
     l2: bool = False
     ports: frozenset[str] = frozenset()
+    gateways: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,8 @@ def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
     for name in there & set(records):
         spec = records[name].spec
         links = frozenset(os.listdir(f"/sys/class/net/{name}/brif"))
-        found[name] = BridgeView(tuple(spec.get("addresses", ())), True, bool(spec.get("l2")), links)
+        gateways = tuple(sorted({route.partition(" via ")[2] for route in spec.get("routes", ())}))
+        found[name] = BridgeView(tuple(spec.get("addresses", ())), True, bool(spec.get("l2")), links, gateways)
     if there - set(found):
         for link in iproute.links():
             if link.get("ifname") in there and link["ifname"] not in found:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A service is refused a bridge that has as many ports as the kernel gives it. The bridge's own ports: test_bridge_plan.py."""
+"""Which services a bridge takes, and who gets its addresses. The bridge's own ports: tests/unit/bridge."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import BridgeView, World
 
 
-def service(name: str) -> ServiceSpec:
+def service(name: str, address: str = "auto") -> ServiceSpec:
     defaults = {option: rule.get("default") for option, rule in OPTIONS.items()}
-    networks = [{"bridge": "iso0", "address": ["auto"]}]
+    networks = [{"bridge": "iso0", "address": [address]}]
     return parse({**defaults, "name": name, "rootfs": name, "command": ["/bin/app"], "networks": networks})
 
 
@@ -52,3 +52,20 @@ def test_a_service_that_has_its_port_keeps_it() -> None:
     assert attach(nets, "web") == own
     with pytest.raises(ServiceRefused):
         attach(nets, "db")
+
+
+@pytest.mark.parametrize("promised", [False, True])
+def test_a_routes_gateway_is_for_who_asks_for_it(promised: bool) -> None:
+    """The address by which a bridge's route leads is not assigned to whoever comes first."""
+    route = {"to": "192.0.2.0/24", "via": "10.88.0.2"}
+    bridge = BridgeView(("10.88.0.1/29",), ours=True, gateways=() if promised else (route["via"],))
+    host = types.SimpleNamespace(records={}, reserved={}, bridges={"iso0": bridge})
+    expect = {"bridges": [{"name": "iso0", "addresses": ["10.88.0.1/29"], "routes": [route]}]} if promised else {}
+    nets = Networks(t.cast(World, host), expect)
+    given = set()
+    for number in range(4):
+        asked = service(f"web{number}")
+        given.add(nets.attach(asked, asked.networks[0]).ipv4)
+    assert given == {f"10.88.0.{last}" for last in (3, 4, 5, 6)}
+    router = service("router", route["via"])
+    assert nets.attach(router, router.networks[0]).ipv4 == route["via"]
