@@ -147,14 +147,19 @@ print(json.dumps(answers))
 """
 
 KEEP_ASKING = r"""
-import socket, sys, time
+import contextlib, socket, sys, time
 address, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-s.settimeout(0.15)
 if kind == "tcp":
     s.connect((address, port))
 while True:
+    # What comes late is no answer to what is asked now.
+    s.setblocking(False)
+    with contextlib.suppress(OSError):
+        while kind == "udp":
+            s.recv(64)
+    s.settimeout(0.15 if kind == "udp" else 2)
     try:
         s.send(b"?") if kind == "tcp" else s.sendto(b"?", (address, port))
         print(s.recv(64).decode().strip() or "ended", flush=True)
