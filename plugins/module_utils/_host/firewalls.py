@@ -9,25 +9,71 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .._names import LINK_GROUP
 from . import nft
 from .files import read_text
+from .process import find_tool, run
+from .records import load_records
 
 FIREWALLD = "/etc/firewalld/firewalld.conf"
 
 _STRICT = re.compile(r"^\s*StrictForwardPorts\s*=\s*(yes|true)\s*$", re.IGNORECASE | re.MULTILINE)
 
+Way = t.Tuple[str, str]
+"""A side and a link (`-i`, `iso0`) of which everything is let through."""
 
-def _dropping(chains: t.Iterable[t.Mapping[str, t.Any]]) -> str | None:
-    found = [
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in chains
-        if chain["hook"] == "forward" and chain.get("policy") == "drop"
-    ]
+_SIDES = {"iifname": "-i", "oifname": "-o", "iif": "-i", "oif": "-o", "iifgroup": "-i", "oifgroup": "-o"}
+
+
+class Bar(t.NamedTuple):
+    """A chain that drops forwarded packets by its policy, and what rules of its table let through all the same."""
+
+    name: str
+    ways: frozenset[Way] = frozenset()
+
+    def stops(self, bridges: t.Collection[str]) -> bool:
+        """Whether it stops packets from or to one of the bridges; unknown bridges are taken to be stopped."""
+        passed = {side for side, link in self.ways if link == str(LINK_GROUP)}
+        return not bridges or any(
+            side not in passed and (side, bridge) not in self.ways for side in ("-i", "-o") for bridge in bridges
+        )
+
+
+def _way(rule: t.Mapping[str, t.Any]) -> Way | None:
+    """What a rule accepts, if it asks for nothing but a link."""
+    said = [statement for statement in rule.get("expr", []) if "counter" not in statement]
+    try:
+        (matched, verdict) = said
+        match = matched["match"]
+        side = _SIDES[match["left"]["meta"]["key"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return (side, str(match["right"])) if "accept" in verdict and match.get("op") == "==" else None
+
+
+def ways(objects: t.Iterable[t.Mapping[str, t.Any]]) -> frozenset[Way]:
+    """What rules of a table accept without a further condition, as nft's JSON has them. Pure."""
+    found = (_way(item["rule"]) for item in objects if "rule" in item)
+    return frozenset(way for way in found if way is not None)
+
+
+def legacy_bar(tool: str, rules: str) -> Bar | None:
+    """The chain FORWARD of the older iptables, from what `iptables-legacy -S` lists; None if its policy is to accept. Pure."""
+    lines = [line.split() for line in rules.splitlines()]
+    if ["-P", "FORWARD", "DROP"] not in lines:
+        return None
+    plain = [line for line in lines if len(line) == 6 and line[0] == "-A" and line[4:] == ["-j", "ACCEPT"]]
+    return Bar(f"{tool} FORWARD", frozenset((line[2], line[3]) for line in plain if line[2] in ("-i", "-o")))
+
+
+def _dropping(bars: t.Iterable[Bar], bridges: t.Collection[str]) -> str | None:
+    found = [bar.name for bar in bars if bar.stops(bridges)]
     if not found:
         return None
     return (
-        f"nftables chain {', '.join(found)} (of Docker, ufw or another firewall) drops forwarded packets by policy, those of"
-        " services too: allow them there, such as by iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE, or ufw route allow"
+        f"chain {', '.join(found)} (of Docker, ufw or another firewall) drops forwarded packets by policy, those of"
+        " services too: allow them there, such as by iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE (iptables-legacy and"
+        " ip6tables where these are named), or ufw route allow"
     )
 
 
@@ -41,11 +87,37 @@ def _strict(chains: t.Iterable[t.Mapping[str, t.Any]], settings: str | None) -> 
     )
 
 
-def judge(chains: t.Sequence[t.Mapping[str, t.Any]], settings: str | None) -> tuple[str, ...]:
-    """What stops forwarded packets, with the remedy: `chains` are all that hang on a hook, `settings` firewalld's. Pure."""
-    return tuple(found for found in (_dropping(chains), _strict(chains, settings)) if found is not None)
+def judge(
+    chains: t.Sequence[t.Mapping[str, t.Any]], bars: t.Sequence[Bar], bridges: t.Collection[str], settings: str | None
+) -> tuple[str, ...]:
+    """What stops forwarded packets, with the remedy. Pure.
+
+    `chains` are all that hang on a hook, `bars` those that drop what is forwarded, `bridges` ours, `settings` firewalld's.
+    """
+    return tuple(found for found in (_dropping(bars, bridges), _strict(chains, settings)) if found is not None)
+
+
+def _bars(chains: t.Iterable[t.Mapping[str, t.Any]]) -> list[Bar]:
+    found = []
+    for chain in chains:
+        if chain["hook"] == "forward" and chain.get("policy") == "drop":
+            table = f"{chain['family']} {chain['table']}"
+            found.append(Bar(f"{table} {chain['name']}", ways(nft.rules(table))))
+    return found
+
+
+def _legacy_bars() -> list[Bar]:
+    """Chains that nft does not know: those of ip_tables, where it is loaded and has a table of this name already."""
+    found = []
+    for names, tool in (("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")):
+        tables = (read_text(f"/proc/self/net/{names}") or "").split()
+        if "filter" in tables and find_tool(tool) is not None:
+            bar = legacy_bar(tool, run([tool, "-S"], check=False).stdout)
+            found += [bar] if bar is not None else []
+    return found
 
 
 def warnings() -> tuple[str, ...]:
     """What stops forwarded packets on this host, with the remedy."""
-    return judge(nft.base_chains(), read_text(FIREWALLD))
+    chains = nft.base_chains()
+    return judge(chains, [*_bars(chains), *_legacy_bars()], load_records("bridge"), read_text(FIREWALLD))

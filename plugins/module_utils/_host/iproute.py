@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import typing as t
@@ -32,6 +33,17 @@ def links() -> list[dict[str, t.Any]]:
     :raises ToolError: ip failed.
     """
     return _ask("-details", "address", "show")
+
+
+def own_addresses() -> frozenset[str]:
+    """All addresses of the host.
+
+    :raises ToolError: ip failed.
+    """
+    found = [
+        entry["local"] for link in _ask("address", "show") for entry in link.get("addr_info", []) if "local" in entry
+    ]
+    return frozenset(str(ipaddress.ip_address(address)) for address in found)
 
 
 def routes() -> list[dict[str, t.Any]]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import typing as t
 from dataclasses import dataclass
 
 from .._errors import IsolationError
 from .nfnetlink import generation
 from .process import find_tool, run
+
+_PLACE = re.compile(r"(/\S+?):\d+:")
+_STANDARD_INPUT = "/dev/stdin"
+"""How nft names the place of an error: the file, an included one as well, and the line."""
 
 
 class NftError(IsolationError):
@@ -103,6 +108,12 @@ def _base_chains_at(_generation: int | None) -> list[dict[str, t.Any]]:
     return [item["chain"] for item in objects if "hook" in item.get("chain", {})]
 
 
+def rules(table: str) -> list[dict[str, t.Any]]:
+    """The objects of somebody else's table (`ip NAME`) without elements, as nft's JSON has them; none if nft can't tell."""
+    done = run(["nft", "--json", "--terse", "list", "table", *table.split()], check=False)
+    return list(json.loads(done.stdout)["nftables"]) if done.returncode == 0 else []
+
+
 def _in_scratch(tables: t.Sequence[str], text: str, option: str) -> str | None:
     """What nft lists of tables after `text` was loaded in an empty network namespace that ends with it.
 
@@ -114,10 +125,12 @@ def _in_scratch(tables: t.Sequence[str], text: str, option: str) -> str | None:
     listings = " && ".join(f"nft {option} list table {table}" for table in tables)
     done = run(["unshare", "--net", "sh", "-c", f"nft -f - && {listings}"], stdin=text, check=False)
     if done.returncode != 0:
-        raise NftError(
-            f"table {tables[0]}: this host can't take the rules: {done.stderr.strip()}:"
-            " nftables 1.0.6 or newer and a kernel with NAT and fib expressions are needed"
-        )
+        told = done.stderr.strip()
+        included = _PLACE.match(told)
+        remedy = "nftables 1.0.6 or newer and a kernel with NAT and fib expressions are needed"
+        if included is not None and included.group(1) != _STANDARD_INPUT:
+            remedy = f"mend or remove {included.group(1)}"
+        raise NftError(f"table {tables[0]}: this host can't take the rules: {told}: {remedy}")
     return done.stdout
 
 

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .files import read_text
+from .process import find_tool, run
 
 _TCP_LISTEN = "0A"
 _UDP_UNCONNECTED = "07"
@@ -27,12 +28,16 @@ _TABLES = (
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that is bound to a port. `user` names the process, as far as it can be found."""
+    """A socket that is bound to a port. `user` names the process, as far as it can be found.
+
+    `six_only` is set where `::` is every address of IPv6 alone (ipv6(7), IPV6_V6ONLY).
+    """
 
     protocol: str
     address: str
     port: int
     user: str
+    six_only: bool = False
 
 
 def parse_address(text: str) -> str:
@@ -81,6 +86,24 @@ def _users(inodes: t.Collection[str]) -> dict[str, str]:
     return found
 
 
+def parse_six_only(text: str) -> set[str]:
+    """The inodes of sockets that `ss --extended` says to be of IPv6 alone. Pure."""
+    found: set[str] = set()
+    for line in text.splitlines():
+        words = line.split()
+        if "v6only:1" in words:
+            found.update(word[len("ino:") :] for word in words if word.startswith("ino:"))
+    return found
+
+
+def _six_only() -> set[str]:
+    """The inodes of sockets of IPv6 alone: /proc has no word of it. None are, where ss is missing."""
+    if find_tool("ss") is None:
+        return set()
+    shown = ["--no-header", "--numeric", "--listening", "--extended", "--ipv6"]
+    return parse_six_only(run(["ss", *shown, "--tcp", "--udp"], check=False).stdout)
+
+
 def listeners(ports: t.Collection[int]) -> tuple[Listener, ...]:
     """Sockets of this network namespace at these ports."""
     seen: list[tuple[str, str, int, str]] = []
@@ -89,7 +112,8 @@ def listeners(ports: t.Collection[int]) -> tuple[Listener, ...]:
         seen += [(protocol, *entry) for entry in parse_table(text, state, ports)]
     seen += [("sctp", *entry) for entry in parse_sctp(read_text("/proc/self/net/sctp/eps") or "", ports)]
     users = _users({inode for _protocol, _address, _port, inode in seen}) if seen else {}
+    six_only = _six_only() if any(address == "::" for _protocol, address, _port, _inode in seen) else set()
     return tuple(
-        Listener(protocol, address, port, users.get(inode, "an unknown process"))
+        Listener(protocol, address, port, users.get(inode, "an unknown process"), inode in six_only)
         for protocol, address, port, inode in seen
     )

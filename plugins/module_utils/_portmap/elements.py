@@ -100,11 +100,7 @@ def service_element(service: ServiceAddress, owner: str) -> Elements:
 
 def self_elements(specs: t.Iterable[PortmapSpec]) -> Elements:
     """A pair for each target: a service that reaches itself by the host must be masqueraded, or it would answer itself directly."""
-    targets: set[str] = set()
-    for spec in specs:
-        targets.update(service.to for service in spec.service_addresses)
-        targets.update([mapping.address for mapping in spec.mappings])
-        targets.update(*[mapping.addresses for mapping in spec.mappings if mapping.backends])
+    targets = sorted({target for spec in specs for target in spec.targets})
     return {("self6" if ":" in target else "self4", f"{target} . {target}"): ("", "") for target in targets}
 
 

@@ -178,6 +178,13 @@ class PortmapSpec:
         return found
 
     @functools.cached_property
+    def targets(self) -> frozenset[str]:
+        """The addresses of all services that it leads to."""
+        found = {mapping.address for mapping in self.mappings}
+        found.update(*[mapping.addresses for mapping in self.mappings if mapping.backends])
+        return frozenset(found.union(service.to for service in self.service_addresses))
+
+    @functools.cached_property
     def kept(self) -> dict[str, t.Any]:
         """The canonical form that the record keeps. Made once: not to be changed."""
         return {

@@ -11,7 +11,6 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._errors import InvalidOption
 from .._host.boot import EnsureBoot, TidyBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.netlink import Flow, ForgetUdp
@@ -19,7 +18,8 @@ from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from . import render
-from .apply import PortmapError, RequireTools, VerifyOrRevert
+from .apply import RequireTools, VerifyOrRevert
+from .check import check_conflicts, check_listeners, check_service_addresses
 from .elements import (
     CHAIN,
     Elements,
@@ -61,105 +61,6 @@ def desired_specs(specs: t.Iterable[PortmapSpec], records: t.Mapping[str, Record
     found = {name: from_record(name, record.spec) for name, record in records.items() if name not in mine}
     found.update({name: spec for name, spec in mine.items() if spec.present})
     return found
-
-
-def check_conflicts(specs: t.Mapping[str, PortmapSpec], names: t.Collection[str]) -> None:
-    """Refuse a port of the host that is published twice. A port of every address is one of each address, as for bind(2).
-
-    Only conflicts that one of the owners in `names` is part of are looked for.
-
-    :raises InvalidOption: two mappings want the same port.
-    """
-    _check_conflicts(tuple(sorted(specs.values(), key=lambda spec: spec.name in names)), frozenset(names))
-
-
-@functools.lru_cache(maxsize=2)
-def _check_conflicts(ordered: tuple[PortmapSpec, ...], names: frozenset[str]) -> None:
-    """In `ordered` the owners in `names` come last: of two mappings in conflict, the later one is refused."""
-    for first, second in _overlaps(ordered):
-        if ordered[second[0]].name in names:
-            (one, other), (owner, mapping) = ((ordered[index], held) for index, held in (first, second))
-            _refuse(owner.name, mapping, one.name, other)
-    addresses: dict[str, str] = {}
-    for spec in ordered:
-        for service in spec.service_addresses:
-            holder = addresses.setdefault(service.address, spec.name)
-            if holder != spec.name or sum(one.address == service.address for one in spec.service_addresses) > 1:
-                raise InvalidOption(
-                    f"portmap {spec.name}: service address {service.address} is taken by {holder}: choose another"
-                )
-
-
-_Held = t.Tuple[int, Mapping]
-"""A mapping and the place of its owner."""
-
-
-def _overlaps(ordered: t.Sequence[PortmapSpec]) -> t.Iterator[tuple[_Held, _Held]]:
-    """Pairs of mappings that want the same port, the earlier owner's first. All are looked at in the order of their ports."""
-    everything = sorted(
-        [
-            (mapping.six, mapping.protocol, mapping.low, index, place, mapping)
-            for index, spec in enumerate(ordered)
-            for place, mapping in enumerate(spec.mappings)
-        ],
-        key=lambda entry: entry[:5],
-    )
-    kind: t.Any = None
-    reach = 0
-    near: list[tuple[int, int, Mapping]] = []
-    for six, protocol, low, index, place, mapping in everything:
-        if kind != (six, protocol):
-            kind, reach, near = (six, protocol), 0, []
-        if low > reach:
-            near = []
-        for held in near:
-            other = held[2]
-            if other.high >= low and (
-                mapping.host_address is None or other.host_address in (None, mapping.host_address)
-            ):
-                (one, _place, first), (later, _other, second) = sorted((held, (index, place, mapping)))
-                yield (one, first), (later, second)
-        near.append((index, place, mapping))
-        reach = max(reach, mapping.high)
-
-
-def _refuse(name: str, mapping: Mapping, owner: str, other: Mapping) -> None:
-    what = f"portmap {name}: {mapping.label} (to {mapping.target})"
-    if owner == name:
-        raise InvalidOption(
-            f"{what} is published already, as {other.label} (to {other.target}): give each port of the host once"
-        )
-    raise InvalidOption(
-        f"{what}: the port belongs to {owner}, which publishes {other.label} (to {other.target}): choose another port, or remove it there"
-    )
-
-
-def _check_listeners(spec: PortmapSpec, world: World) -> None:
-    """Refuse ports at which a process of the host waits: it would get nothing any more."""
-    if not world.listeners:
-        return
-    for mapping in spec.mappings:
-        if all(world.elements.get(key, ("", ""))[1] == spec.name for key in port_keys(mapping)):
-            continue
-        for listener in world.listeners:
-            if listener.protocol != mapping.protocol or listener.port not in mapping.ports:
-                continue
-            if _hears(listener.address, mapping):
-                raise PortmapError(
-                    f"portmap {spec.name}: {mapping.label}: {listener.user} listens at {listener.protocol} {listener.address}"
-                    f" port {listener.port} of this host: stop it, or publish another port or on another host_address"
-                )
-
-
-def _hears(address: str, mapping: Mapping) -> bool:
-    """Whether a socket bound to `address` would lose packets to a mapping. `::` hears IPv4, too (ipv6(7), IPV6_V6ONLY)."""
-    if address == "::":
-        return True
-    if (":" in address) != mapping.six:
-        return False
-    if mapping.host_address is None:
-        return address != "::1"
-    return address in (mapping.host_address, "0.0.0.0")  # noqa: S104 - compared, not bound
 
 
 def plan_delta(actual: t.Mapping[Key, tuple[str, str]], wanted: Elements, scope: t.Collection[str]) -> Delta:
@@ -392,7 +293,8 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
     check_conflicts(desired, scope)
     for spec in specs:
         if spec.present:
-            _check_listeners(spec, world)
+            check_listeners(spec, world)
+            check_service_addresses(spec, desired, world.own)
     target = _target(desired, world, scope)
     drafts = [_element(spec, world, project) for spec in specs]
     touched = any(changes for changes, _before_, _after in drafts)

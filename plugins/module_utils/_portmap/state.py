@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._host import boot, firewalls, nft, sockets
+from .._host import boot, firewalls, iproute, nft, sockets
 from .._host.files import read_text
 from .._host.nfnetlink import ChangedMeanwhile, Reader, generation
 from .._host.probe import now
@@ -35,7 +35,7 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class World:
-    """The host, as far as published ports go.
+    """The host, as far as published ports go. `own` are its addresses, where service addresses are asked for.
 
     `elements` are those that the kernel has. `intact` tells whether the rest of the table is there and as it should be.
     """
@@ -45,6 +45,7 @@ class World:
     there: bool = False
     intact: bool = False
     listeners: tuple[Listener, ...] = ()
+    own: frozenset[str] = frozenset()
     table_file: str | None = None
     script: str | None = None
     boot_gaps: tuple[str, ...] = ()
@@ -128,6 +129,7 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
         there=skeleton is not None,
         intact=skeleton is not None and skeleton == wanted.result(),
         listeners=sockets.listeners(ports) if ports else (),
+        own=iproute.own_addresses() if any(spec.service_addresses for spec in specs) else frozenset(),
         table_file=read_text(TABLE_FILE),
         script=read_text(SCRIPT),
         boot_gaps=boot.gaps(),

@@ -179,7 +179,7 @@ RULES"""
     world.sh(
         "echo 'table inet isolation_bridge { chain admin-input { tcp dport nonsense drop; } }' >/etc/isolation/nft.d/20.nft"
     )
-    assert "20.nft" in world.refused("bridge", **{**ISO0, "mtu": 1400})
+    assert "mend or remove /etc/isolation/nft.d/20.nft" in world.refused("bridge", **{**ISO0, "mtu": 1400})
     served.kill()
     world.sh("rm /etc/isolation/nft.d/20.nft")
     world.apply("bridge", name="iso0", state="absent")

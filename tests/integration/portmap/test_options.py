@@ -380,8 +380,24 @@ def test_policy_of_docker(world: World, published: list[dict[str, t.Any]]) -> No
     assert "iptables -I FORWARD -i BRIDGE -j ACCEPT and -o BRIDGE" in warning
     for family in ("ip", "ip6"):
         for side in ("iifname", "oifname"):
-            world.sh(f"nft insert rule {family} filter FORWARD {side} iso0 accept")
+            world.sh(f"nft insert rule {family} filter FORWARD {side} iso0 counter accept")
     assert reached(world) == {"a:3000"}
+    assert told(world, published) == []
+
+
+def test_policy_of_older_iptables(world: World, published: list[dict[str, t.Any]]) -> None:
+    """What the older iptables has is unknown to nft, and is told as well."""
+    tools = ("iptables-legacy", "ip6tables-legacy")
+    for tool in tools:
+        world.sh(f"{tool} -P FORWARD DROP")
+    assert reached(world) == {CLOSED}
+    (warning,) = told(world, published)
+    assert "iptables-legacy FORWARD, ip6tables-legacy FORWARD" in warning
+    for tool in tools:
+        for side in ("-i", "-o"):
+            world.sh(f"{tool} -I FORWARD {side} iso0 -j ACCEPT")
+    assert reached(world) == {"a:3000"}
+    assert told(world, published) == []
 
 
 def test_strict_firewalld(world: World, published: list[dict[str, t.Any]]) -> None:

@@ -234,6 +234,35 @@ def test_port_taken_by_a_process(world: World) -> None:
     world.apply("nat_portmap", name="udp", mappings=[one(7001, protocol="udp")])
 
 
+def test_socket_of_ipv6_alone(world: World) -> None:
+    """What waits at `::` of IPv6 alone is in the way of IPv6 alone."""
+    hold = "s=socket.socket(10,{kind}); s.setsockopt(41,26,1); s.bind(('::',7007)); {listen}; held.append(s)"
+    code = "; ".join(
+        ["import socket,time; held=[]", hold.format(kind=1, listen="s.listen()"), hold.format(kind=2, listen="pass")]
+    )
+    process = world.popen(
+        [sys.executable, "-c", code + "; print(1,flush=True); time.sleep(60)"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    for protocol in ("tcp", "udp"):
+        world.cycle("nat_portmap", name=protocol, mappings=[one(7007, protocol=protocol)])
+        assert ":: port 7007" in world.refused(
+            "nat_portmap", name="six", mappings=[one(7007, "fd88::17", protocol=protocol)]
+        )
+
+
+@pytest.mark.parametrize("address", [HOST4, "10.88.0.1", HOST6, WEB, "10.88.0.18"])
+def test_service_address_of_somebody(world: World, address: str) -> None:
+    """A service address is nobody's: neither the host's, nor an instance's."""
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24"])
+    world.apply("nat_portmap", name="other", mappings=[one(80, "10.88.0.18")])
+    to = "fd88::17" if ":" in address else "10.88.0.19"
+    services = [{"address": address, "to": to}]
+    message = world.refused("nat_portmap", name="web", mappings=[one(81)], service_addresses=services)
+    assert f"service address {address}" in message
+
+
 WEB6 = "fd88::17"
 LENGTH = 6
 RANGES: list[tuple[int, int, str]] = [

@@ -17,23 +17,71 @@ def chain(table: str, hook: str = "forward", policy: str | None = "accept", name
     return {"family": "ip", "table": table, "name": name, "hook": hook, **({"policy": policy} if policy else {})}
 
 
+def rule(*matches: tuple[str, str], verdict: str = "accept", sign: str = "==") -> dict[str, t.Any]:
+    said: list[dict[str, t.Any]] = [
+        {"match": {"op": sign, "left": {"meta": {"key": key}}, "right": value}} for key, value in matches
+    ]
+    return {"rule": {"expr": [*said, {"counter": {"packets": 0, "bytes": 0}}, {verdict: None}]}}
+
+
+BAR, OTHER = firewalls.Bar("ip filter FORWARD"), firewalls.Bar("ip x FORWARD")
+OPEN = firewalls.Bar("ip filter FORWARD", frozenset({("-i", "iso0"), ("-o", "iso0")}))
+
+
 @pytest.mark.parametrize(
-    ("chains", "settings", "words"),
+    ("chains", "bars", "bridges", "settings", "words"),
     [
-        ([], None, []),
-        ([chain("filter")], None, []),
-        ([chain("filter", "input", "drop")], None, []),
-        ([chain("filter", policy=None)], None, []),
-        ([chain("filter", policy="drop"), chain("x", policy="drop")], None, ["ip filter FORWARD, ip x FORWARD"]),
-        ([chain("firewalld")], "# StrictForwardPorts=yes\nStrictForwardPorts=no\n", []),
-        ([chain("firewalld")], "[x]\n StrictForwardPorts = Yes\n", ["StrictForwardPorts"]),
-        ([chain("firewalld", "input")], "StrictForwardPorts=true\n", ["StrictForwardPorts"]),
-        ([chain("filter")], "StrictForwardPorts=yes\n", []),
-        ([chain("filter", policy="drop"), chain("firewalld")], "StrictForwardPorts=yes", ["ufw", "firewall-cmd"]),
+        ([], [], [], None, []),
+        ([chain("filter")], [], [], None, []),
+        ([], [BAR, OTHER], ["iso0"], None, ["ip filter FORWARD, ip x FORWARD"]),
+        ([], [OPEN, OTHER], ["iso0"], None, ["chain ip x FORWARD"]),
+        ([], [OPEN], ["iso0"], None, []),
+        ([], [OPEN], ["iso0", "iso1"], None, ["ip filter FORWARD"]),
+        ([], [OPEN], [], None, ["ip filter FORWARD"]),
+        ([chain("firewalld")], [], [], "# StrictForwardPorts=yes\nStrictForwardPorts=no\n", []),
+        ([chain("firewalld")], [], [], "[x]\n StrictForwardPorts = Yes\n", ["StrictForwardPorts"]),
+        ([chain("firewalld", "input")], [], [], "StrictForwardPorts=true\n", ["StrictForwardPorts"]),
+        ([chain("filter")], [], [], "StrictForwardPorts=yes\n", []),
+        ([chain("firewalld")], [BAR], [], "StrictForwardPorts=yes", ["ufw", "firewall-cmd"]),
     ],
 )
-def test_judge(chains: list[dict[str, t.Any]], settings: str | None, words: list[str]) -> None:
-    found = firewalls.judge(chains, settings)
+def test_judge(
+    chains: list[dict[str, t.Any]],
+    bars: list[firewalls.Bar],
+    bridges: list[str],
+    settings: str | None,
+    words: list[str],
+) -> None:
+    found = firewalls.judge(chains, bars, bridges, settings)
     assert len(found) == len(words)
     for word, warning in zip(words, found):
         assert word in warning
+
+
+def test_ways() -> None:
+    """Only a rule without another condition lets all packets of a link through."""
+    objects = [
+        {"table": {"name": "filter"}},
+        rule(("iifname", "iso0")),
+        rule(("oifname", "iso0")),
+        rule(("iifname", "iso1"), ("oifname", "eth0")),
+        rule(("iifname", "iso2"), verdict="drop"),
+        rule(("iifname", "iso3"), sign="!="),
+        rule(("mark", "7")),
+        rule(("iifgroup", "6910831")),
+    ]
+    assert firewalls.ways(objects) == {("-i", "iso0"), ("-o", "iso0"), ("-i", "6910831")}
+
+
+@pytest.mark.parametrize(("links", "stops"), [(["iso0"], True), (["6910831"], False), (["iso0", "iso1"], False)])
+def test_the_group_is_all_bridges(links: list[str], stops: bool) -> None:
+    ways = frozenset((side, link) for side in ("-i", "-o") for link in links)
+    assert firewalls.Bar("x", ways).stops(["iso0", "iso1"]) is stops
+
+
+def test_older_iptables() -> None:
+    rules = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -i iso0 -j ACCEPT\n-A FORWARD -o iso0 -p tcp -j ACCEPT\n"
+    assert firewalls.legacy_bar("iptables-legacy", rules) == firewalls.Bar(
+        "iptables-legacy FORWARD", frozenset({("-i", "iso0")})
+    )
+    assert firewalls.legacy_bar("iptables-legacy", "-P FORWARD ACCEPT\n") is None

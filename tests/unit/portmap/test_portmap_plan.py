@@ -20,6 +20,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.nft imp
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.sockets import Listener
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap import elements, listing, render
+from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.check import check_conflicts
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.model import (
     Mapping,
     PortmapSpec,
@@ -27,7 +28,6 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.mode
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.plan import (
     _SCRIPT,
-    check_conflicts,
     desired_specs,
     plan_delta,
     plan_task,
@@ -147,7 +147,7 @@ def test_any_state_to_any_other(before: dict[str, PortmapSpec], after: dict[str,
     wanted = elements.all_elements(after.values())
     assert kernel(actual, scripts[0] if scripts else "") == wanted
     text = render.table_text(wanted)
-    settled = World(records(after), wanted, True, True, (), text, _SCRIPT, (), ())
+    settled = World(records(after), wanted, True, True, table_file=text, script=_SCRIPT)
     again = plan_task(specs, settled, "default")
     assert not any(element.changed for element in again.elements)
     assert again.shared == ()

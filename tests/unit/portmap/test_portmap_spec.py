@@ -16,6 +16,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._errors impor
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.sockets import (
     parse_address,
     parse_sctp,
+    parse_six_only,
     parse_table,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap import elements, listing, render
@@ -320,3 +321,13 @@ def test_sockets() -> None:
     assert parse_address("B80D0120000000000000000001000000") == "2001:db8::1"
     sctp = " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n a b 2 10 29 7000 0 999 0.0.0.0 \n"
     assert parse_sctp(sctp, {7000}) == [("0.0.0.0", 7000, "999")]
+
+
+def test_sockets_of_ipv6_alone() -> None:
+    """As `ss --extended` of iproute2 6.1 tells them."""
+    shown = (
+        "tcp   LISTEN 0      128             [::]:7007            [::]:*    ino:4711 sk:1 cgroup:/x v6only:1 <->\n"
+        "tcp   LISTEN 0      128             [::]:22              [::]:*    ino:4712 sk:2 cgroup:/x v6only:0 <->\n"
+        "udp   UNCONN 0      0                  *:53                 *:*    ino:4713 sk:3 cgroup:/x <->\n"
+    )
+    assert parse_six_only(shown) == {"4711"}
