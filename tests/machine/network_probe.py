@@ -10,7 +10,8 @@ network_probe.py look                           links, addresses, routes and rou
 network_probe.py disturb ROUNDS LIMIT HOW COMMAND…
                                                 scan and connect from the client while the command runs ROUNDS times; fails if
                                                 what is not published was open, or what is was away for more than LIMIT ms.
-                                                HOW is `flushes` or `keeps`: whether our tables go each time
+                                                HOW is `flushes` or `keeps`: whether our tables go each time; or `opens`: they
+                                                go, and the scan fails unless it finds open what else must never be
 network_probe.py flows COMMAND…                 how established flows fare that send, or are silent, while the command runs
 
 All of them print JSON. `disturb` and `flows` start in the host's network namespace.
@@ -61,6 +62,8 @@ TARGETS = {
     "bridge's own address v6": ("tcp", BRIDGE6, OWN, 0.1),
 }
 NEVER_OPEN = [name for name in TARGETS if name.startswith(("unpublished", "published directly"))]
+DIRECT = [name for name in NEVER_OPEN if "on the host" not in name]
+"""What is closed by routing rules alone while tables are away."""
 PUBLISHED = [name for name in TARGETS if name.startswith("published tcp")]
 
 
@@ -157,7 +160,8 @@ def look() -> dict[str, t.Any]:
             if not str(item.get("dev", "")).startswith("en"):
                 kept = ("dst", "dev", "type", "protocol", "scope", "table", "metric", "gateway", "prefsrc")
                 routes.append(" ".join(f"{key}={item[key]}" for key in kept if key in item))
-    rules = {version: ip(version, "rule", "show") for version in ("-4", "-6")}
+    # Rules of one priority are of different subnets: their order says nothing.
+    rules = {version: sorted(ip(version, "rule", "show"), key=json.dumps) for version in ("-4", "-6")}
     return {"links": links, "routes": sorted(routes), "rules": rules}
 
 
@@ -174,6 +178,10 @@ class Ruleset(threading.Thread):
         self.socket.bind((0, 1 << 6))
         self.gone: list[float] = []
         self.back: list[float] = []
+
+    def restored(self, before: int) -> bool:
+        """Whether the table is there again after a flush, of which there were `before` before."""
+        return len(self.gone) > before and bool(self.back) and self.back[-1] > self.gone[before]
 
     def run(self) -> None:
         while True:
@@ -289,14 +297,20 @@ def answers(scan: Scan, since: float) -> bool:
     return all(any(begun > since and opened for begun, _end, opened in scan.results[name][-40:]) for name in PUBLISHED)
 
 
-def away(scan: Scan, gone: float) -> float:
-    """Seconds from a flush until published ports answer for good: the end of the first success after the last failure."""
+def away(scan: Scan, gone: float) -> float | None:
+    """Seconds from a flush until published ports answer for good: the end of the first success after the last failure.
+
+    None if they do not answer yet.
+    """
     longest = 0.0
     for name in PUBLISHED:
         after = [attempt for attempt in scan.results[name] if attempt[1] > gone]
         failed = max((begun for begun, _end, opened in after if not opened), default=None)
         if failed is not None:
-            longest = max(longest, min(end for begun, end, opened in after if opened and begun > failed) - gone)
+            answered = min((end for begun, end, opened in after if opened and begun > failed), default=None)
+            if answered is None:
+                return None
+            longest = max(longest, answered - gone)
     return longest
 
 
@@ -306,7 +320,12 @@ def shown(values: t.Sequence[float]) -> dict[str, t.Any]:
     return {"median": statistics.median(rounded), "max": max(rounded), "all": rounded} if rounded else {}
 
 
-def disturb(rounds: int, limit: float, flushes: bool, command: t.Sequence[str]) -> int:
+def until(condition: t.Callable[[], bool], deadline: float) -> None:
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def disturb(rounds: int, limit: float, how: str, command: t.Sequence[str]) -> int:
     """Pauses differ from round to round: the helper is met at work, while it lingers, and gone."""
     ruleset = Ruleset()
     ruleset.start()
@@ -316,34 +335,46 @@ def disturb(rounds: int, limit: float, flushes: bool, command: t.Sequence[str]) 
     scan, sink = Scan(), Sink()
     scan.start()
     sink.start()
+    flushes = how != "keeps"
     problems, missing, absent = [], [], []
-    time.sleep(1)
+    windows: list[tuple[float, float]] = []
+    until(lambda: answers(scan, 0), time.monotonic() + 20)
     if not answers(scan, 0):
         problems.append("the published ports did not answer before")
     for number in range(rounds):
         begun, before = time.monotonic(), len(ruleset.gone)
         on_host(command)
-        deadline = time.monotonic() + 10
-        while flushes and not (len(ruleset.gone) > before and ruleset.back and ruleset.back[-1] > ruleset.gone[before]):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
+        deadline = time.monotonic() + max(20, 2 * limit / 1000)
+        if flushes:
+            until(lambda before=before: ruleset.restored(before), deadline)  # type: ignore[misc]
         if (len(ruleset.gone) > before) is not flushes:
             problems.append(f"round {number}: our tables {'stayed' if flushes else 'went'}")
         gone = ruleset.gone[before] if len(ruleset.gone) > before else begun
-        while not answers(scan, max(gone, ruleset.back[-1] if ruleset.back else gone)):
-            if time.monotonic() > deadline:
-                problems.append(f"round {number}: no answer from a published port in 10 s")
-                break
-            time.sleep(0.01)
+        back = max((moment for moment in ruleset.back if moment > gone), default=gone)
+        until(lambda back=back: answers(scan, back), deadline)  # type: ignore[misc]
+        time.sleep((0.0, 0.4, 1.6)[number % 3] + 0.1)
+        until(lambda gone=gone: away(scan, gone) is not None, deadline)  # type: ignore[misc]
+        value = away(scan, gone)
+        if value is None:
+            problems.append(f"round {number}: a published port did not come back")
         else:
-            time.sleep((0.0, 0.4, 1.6)[number % 3] + 0.1)
-            missing.append(away(scan, gone))
-            absent.append(max((moment for moment in ruleset.back if moment > gone), default=gone) - gone)
+            missing.append(value)
+        back = max((moment for moment in ruleset.back if moment > gone), default=gone)
+        absent.append(back - gone)
+        windows.append((gone, back))
     scan.stopping = True
     scan.join()
     opened = {name: sum(result[2] for result in results) for name, results in scan.results.items()}
-    problems += [f"{name}: open {opened[name]} times" for name in NEVER_OPEN if opened[name]]
+    within = {
+        name: sum(gone < begun < back for begun, _end, _opened in scan.results[name] for gone, back in windows)
+        for name in NEVER_OPEN
+    }
+    if how == "opens":
+        problems += [f"{name}: not found open" for name in DIRECT if not opened[name]]
+    else:
+        problems += [f"{name}: open {opened[name]} times" for name in NEVER_OPEN if opened[name]]
+    if flushes and not any(within.values()):
+        problems.append("nothing was tried while the tables were away")
     problems += [f"published ports were away for {value * 1000:.0f} ms" for value in missing if value * 1000 > limit]
     intervals = [
         later[0] - earlier[0]
@@ -356,6 +387,7 @@ def disturb(rounds: int, limit: float, flushes: bool, command: t.Sequence[str]) 
         "table away, ms": shown(absent),
         "published away, ms": shown(missing),
         "attempts": dict(scan.tried),
+        "attempts while the table was away": within,
         "open": opened,
         "scan interval of unpublished, ms": round(statistics.median(intervals) * 1000),
         "service seen as": dict(sink.sources),
@@ -395,12 +427,14 @@ def flows(command: t.Sequence[str]) -> int:
         thread.start()
     time.sleep(0.5)
     on_host(command)
-    time.sleep(3)
+    deadline = time.monotonic() + 20
+    until(lambda: ruleset.restored(0), deadline)
+    time.sleep(1)
     stopping.set()
     for thread in threads:
         thread.join()
     survived = {kind: sum(one not in failed and echo(one, b"y") for one in ones) for kind, ones in alive.items()}
-    print(json.dumps({"command": " ".join(command), "of": 10, "survived": survived, "flushes": len(ruleset.gone)}))
+    print(json.dumps({"command": " ".join(command), "of": 10, "survived": survived}))
     return 0 if survived["silent"] == 10 else 1
 
 
@@ -412,7 +446,7 @@ def main(arguments: t.Sequence[str]) -> int:
         print(json.dumps(look(), indent=1, sort_keys=True))
         return 0
     elif verb == "disturb":
-        return disturb(int(arguments[1]), float(arguments[2]), arguments[3] == "flushes", arguments[4:])
+        return disturb(int(arguments[1]), float(arguments[2]), arguments[3], arguments[4:])
     elif verb == "flows":
         return flows(arguments[1:])
     sys.stderr.write(__doc__ or "")
