@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine bench demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-network bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -27,7 +27,7 @@ lint: setup ## static checks: ruff, mypy, yamllint, ansible-lint, shellcheck, an
 format: setup ## format the Python files
 	@$(bin)/ruff format . && $(bin)/ruff check --fix --quiet .
 
-test: setup ## everything: lint, machine, unit, integration (root; under 25 minutes)
+test: setup ## everything: lint, machine, network, unit, integration (root; under 30 minutes)
 	@tests/tools/all
 
 test-unit: setup ## planners and specs; any user, nothing needed
@@ -38,6 +38,9 @@ test-integration: setup ## modules on this kernel, in namespaces of their own (r
 
 test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (root for its first image)
 	@tests/machine/molecule test $(ARGS)
+
+test-network: setup ## flush the ruleset of such a machine under a scan, restart managers of networks; ARGS=trixie for Debian 13
+	@tests/machine/network $(ARGS)
 
 bench: ## published ports beside Docker's and Podman's: times, rules, latency (root; ARGS=--quick, --long)
 	@benchmarks/run $(ARGS)
