@@ -34,8 +34,9 @@ notes:
     the flag C(hairpin).
   - O(mappings[].allow_from) and O(mappings[].deny_from) are for clients that come over a link, services on this host among them. The host's own processes
     are not judged.
-  - It warns of what drops packets to services although they are published, a chain with the policy drop at the hook forward, of Docker or ufw, in nftables
-    or in the older iptables, whose table does not accept what comes from and goes to all our bridges, and C(StrictForwardPorts=yes) of firewalld. It changes neither.
+  - It warns of what drops packets to services although they are published. That is a chain at the hook forward with the policy drop, of Docker or ufw,
+    in nftables or in the older iptables, whose table does not accept what comes from and goes to our bridges, and C(StrictForwardPorts=yes) of firewalld.
+    It changes neither.
   - A service address is led to its service from the host itself and from services on our bridges, not from outside.
 requirements:
   - Linux 5.10

@@ -212,6 +212,16 @@ def _from_record(item: t.Mapping[str, t.Any]) -> Mapping:
     return Mapping(item["host_address"], low, high, item["protocol"], address, port, allow, deny, backends)
 
 
+def mappings_of_record(kept: t.Mapping[str, t.Any], lows: t.Collection[int]) -> list[Mapping]:
+    """The mappings of a record that begin at certain ports of the host."""
+    found = []
+    for item in kept["mappings"]:
+        low = item["host_port"]
+        if (low if isinstance(low, int) else _bounds(low)[0]) in lows:
+            found.append(_from_record(item))
+    return found
+
+
 _KNOWN: dict[str, tuple[t.Mapping[str, t.Any], PortmapSpec]] = {}
 
 

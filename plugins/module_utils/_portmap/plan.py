@@ -32,7 +32,7 @@ from .elements import (
     show_key,
     udp_place,
 )
-from .model import Mapping, PortmapSpec, from_record
+from .model import Mapping, PortmapSpec, from_record, mappings_of_record
 from .state import LAYER, SCRIPT, TABLE_FILE, World, describe
 
 _SCRIPT = f"#!/bin/sh\n# {_paths.MARKER}\nset -e\nnft -f {TABLE_FILE}\n"
@@ -102,14 +102,12 @@ def _before(
 
 def _changes(spec: PortmapSpec, actual: t.Mapping[Key, tuple[str, str]], record: Record | None) -> list[Change]:
     """A line for each mapping and service address that differs."""
-    old = PortmapSpec(spec.name)
+    kept: t.Mapping[str, t.Any] = record.spec if record is not None else {"mappings": ()}
     differing = spec.differing(actual) if spec.present else []
     wanted: t.Collection[Key] = spec.elements if spec.present else ()
     stale = {key for key, (_data, owner) in actual.items() if owner == spec.name and key not in wanted}
-    if record is not None and (differing or stale):
-        old = from_record(spec.name, record.spec)
-    lows = {mapping.low for mapping, _part in differing}
-    by_label = {mapping.label: mapping for mapping in old.mappings if mapping.low in lows}
+    earlier = mappings_of_record(kept, {mapping.low for mapping, _part in differing}) if differing else []
+    by_label = {mapping.label: mapping for mapping in earlier}
     changes = [
         Change(mapping.label, _before(mapping, actual, by_label, spec.name), mapping.summary)
         for mapping, _part in differing
@@ -119,7 +117,7 @@ def _changes(spec: PortmapSpec, actual: t.Mapping[Key, tuple[str, str]], record:
         if actual.get(key) != value:
             changes.append(Change(show_key(key), actual.get(key, (None,))[0], service.to))
     labels = {change.key for change in changes}
-    for mapping, part in old.parts if stale else ():
+    for mapping, part in from_record(spec.name, kept).parts if stale else ():
         mine = stale.intersection(part)
         if mine and mapping.label not in labels:
             changes.append(Change(mapping.label, mapping.summary, None))
