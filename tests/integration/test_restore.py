@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 
-from standins import CLOSED, Service, ask, serve
-from world import COLLECTIONS, HOST4, World
+import pytest
+from standins import CLOSED, Sender, Service, ask, serve
+from world import COLLECTIONS, HOST4, HOST6, World
 
 HELPER = COLLECTIONS / "ansible_collections/daemonless/isolation/plugins/module_utils/_host/helpers/restore.py"
 
@@ -125,6 +126,33 @@ def test_closed_in_the_window(world: World) -> None:
     world.wait(lambda: ask(world, "client", published)[published] != CLOSED, 1, "the published port")
     world.sh("ip -4 rule del priority 104; ip -6 rule del priority 104")
     assert set(scan(1)[1]) >= {"10.88.0.2/4000", "fd88::2/4000"}, "the attack itself does not work"
+
+
+FIREWALL = (
+    "table inet firewall { chain input { type filter hook input priority 0; ct state established,related accept; }; }"
+)
+
+
+@pytest.mark.parametrize("host", [HOST4, HOST6])
+@pytest.mark.parametrize("firewall", ["", FIREWALL])
+def test_udp_that_began_in_the_window(world: World, host: str, firewall: str) -> None:
+    """F5: a client that sent its first datagram while the tables were away, tracked by another ruleset or not, is served afterwards."""
+    world.apply("bridge", name="iso0", addresses=["10.88.0.1/24", "fd88::1/64"])
+    address, gateway = ("fd88::2", "fd88::1") if ":" in host else ("10.88.0.2", "10.88.0.1")
+    Service(world, "web", "iso0", [address], [gateway])
+    serve(world, "web", "udp/3000")
+    mapping = {"host_port": 8080, "port": 3000, "protocol": "udp", "address": address}
+    world.apply("nat_portmap", name="web", mappings=[mapping])
+    earlier = Sender(world, host, 8080, "udp")
+    earlier.until("web:3000")
+    world.sh(f"nft 'flush ruleset; {firewall}'")
+    sender = Sender(world, host, 8080, "udp")
+    for one in (earlier, sender):
+        one.until("closed")
+    listen(world)
+    world.sh("nft add table inet other")
+    for one in (earlier, sender):
+        one.until("web:3000")
 
 
 def test_removed_for_good(world: World) -> None:

@@ -114,3 +114,24 @@ def test_units() -> None:
     assert f"ExecStart={units.HELPER}\n" in service
     assert "StartLimitIntervalSec=0\n" in service
     assert texts[units.HELPER].splitlines()[0].endswith(" -IS")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+@pytest.mark.parametrize(
+    ("status", "goes"), [(0x8, True), (0x8 | 0x2, False), (0x8 | 0x10, False), (0x8 | 0x20, False)]
+)
+def test_connections_that_began_in_vain(status: int, goes: bool) -> None:
+    """Unanswered and untranslated ones go: each by its own tuple, number and zone, and no others."""
+    head, flow, number, zone = b"\x0a\0\0\0", bytes(range(21)), b"\0\0\0\7", b"\0\3"
+    told = attribute(1 | 0x8000, flow) + attribute(2 | 0x8000, b"answer") + attribute(3, struct.pack(">I", status))
+    order = restore.order_to_forget(head + told + attribute(12, number) + attribute(18, zone))
+    if not goes:
+        assert order == b""
+        return
+    (kind, flags, _sequence, payload), *others = restore.messages(order)
+    assert (kind, flags, others) == (1 << 8 | 2, 1, [])
+    assert payload[:4] == head
+    assert restore.attributes(payload, 4) == {1: flow, 12: number, 18: zone}

@@ -46,6 +46,14 @@ _REQUEST, _DUMP, _MULTI, _INTERRUPTED = 0x1, 0x300, 0x2, 0x10
 """Types and flags of netlink itself (linux/netlink.h)."""
 
 _TABLE_NAME = 1
+
+_FLOWS, _FORGET = (1 << 8 | kind for kind in (1, 2))
+"""Messages about tracked connections: NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET and _DELETE (linux/netfilter)."""
+
+_TUPLE, _STATUS, _ID, _ZONE = 1, 3, 12, 18
+_SETTLED = 0x2 | 0x10 | 0x20
+"""Seen reply, translated source, translated destination (enum ip_conntrack_status)."""
+
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
@@ -82,15 +90,20 @@ def drain() -> bool:
             found = True
 
 
+def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """Each attribute by its number: its value, without the header."""
+    found = {}
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
+        offset += max(4, (length + 3) & ~3)
+    return found
+
+
 def table(payload: bytes) -> tuple[int, str]:
     """The family and the name in a message about a table: a struct nfgenmsg, then attributes."""
-    offset = 4
-    while offset + 4 <= len(payload):
-        length, kind = struct.unpack_from("=HH", payload, offset)
-        if kind & 0x3FFF == _TABLE_NAME:
-            return payload[0], payload[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
-        offset += max(4, (length + 3) & ~3)
-    return payload[0] if payload else 0, ""
+    name = attributes(payload, 4).get(_TABLE_NAME, b"")
+    return payload[0] if payload else 0, name.rstrip(b"\0").decode(errors="replace")
 
 
 def tables() -> set[tuple[int, str]] | None:
@@ -147,6 +160,44 @@ def load(text: str) -> tuple[bool, str]:
     return status == 0, told.strip()
 
 
+def order_to_forget(payload: bytes) -> bytes:
+    """From a message about a tracked connection the one that deletes it; empty if it is to stay: it is translated, or was answered."""
+    found = attributes(payload, 4)
+    if struct.unpack(">I", found.get(_STATUS, bytes(4)))[0] & _SETTLED:
+        return b""
+    body = payload[:4]
+    for kind in (_TUPLE, _ID, _ZONE):
+        if kind in found:
+            nested = 0x8000 if kind == _TUPLE else 0
+            body += struct.pack("=HH", 4 + len(found[kind]), kind | nested) + found[kind] + bytes(-len(found[kind]) % 4)
+    return struct.pack("=IHHII", 16 + len(body), _FORGET, _REQUEST, 0, 0) + body
+
+
+def forget() -> None:
+    """Forget connections that began in vain while the tables were away: the next packet of each is tracked anew.
+
+    The host's own ruleset, which a restart of nftables.service loads first, may have had them tracked. A tracked connection
+    keeps the translation of its first packet, or none, for as long as somebody sends.
+    """
+    import socket  # Only here, since ports are back.
+
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as kernel:
+            kernel.settimeout(LINGER)
+            kernel.send(struct.pack("=IHHIIBBH", 20, _FLOWS, _REQUEST | _DUMP, 1, 0, 0, 0, 0))
+            orders: list[bytes] = []
+            listing = True
+            while listing:
+                for kind, _flags, _number, payload in messages(kernel.recv(1 << 18)):
+                    listing = listing and kind not in (_DONE, _ERROR)
+                    if kind == 1 << 8:
+                        orders.append(order_to_forget(payload))
+            for order in filter(None, orders):
+                kernel.send(order)
+    except OSError as error:
+        tell(f"connections that began meanwhile may go nowhere until they pause: {error}")
+
+
 def restore() -> bool:
     """Load what is missing as one transaction; False if nft refused it."""
     paths = missing()
@@ -158,6 +209,7 @@ def restore() -> bool:
         loaded, told = False, f"it can't be started: {error.strerror}"
     if loaded:
         tell(f"restored {', '.join(paths)}")
+        forget()
         return True
     # A file that has just gone belongs to a module that removes its table.
     if missing():
