@@ -26,6 +26,9 @@ from .figures import Row, Run, Subject
 from .ours import Setting
 from .table import table
 
+PYTHON = "/usr/bin/python3"
+"""The host's own, as Ansible uses it there."""
+
 NUMBERS = (1, 100, 1000, 10000)
 OURS = "nat_portmap"
 VERSIONS = {
@@ -64,7 +67,8 @@ def machine() -> dict[str, str]:
     facts["memory"] = f"{memory:.0f} GiB"
     facts["load before"] = f"{os.getloadavg()[0]:.2f}"
     facts["system"] = f"{platform.freedesktop_os_release()['PRETTY_NAME']}, kernel {platform.release()}"
-    facts["Python"] = platform.python_version()
+    facts["Python"] = subprocess.run([PYTHON, "-c", "import platform; print(platform.python_version())"],
+                                     capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
     for name, command in VERSIONS.items():
         if shutil.which(command[0]):
             said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -96,7 +100,7 @@ def progress(name: str, row: Row) -> None:
 def measure_ours(options: argparse.Namespace) -> Subject:
     """All numbers of ports, in one world."""
     subject = Subject(OURS)
-    with World() as world:
+    with World(python=PYTHON) as world:
         ours.prepare(world)
         for number in NUMBERS:
             subject.rows.append(ours.measure(world, number, our_setting(number, options)))

@@ -95,8 +95,11 @@ class _Entries:
         """
         if not isinstance(entry, dict):
             raise InvalidOption(f"{entry!r} is not a dictionary of options")
-        shape = (*entry, *map(type, entry.values()), *[repr(entry.get(key)) for key in self._chosen])
-        numbers = self._alike.get(shape)
+        shape = (*entry, *map(type, entry.values()), *map(entry.get, self._chosen))
+        try:
+            numbers = self._alike.get(shape)
+        except TypeError:  # a list where a text belongs
+            numbers = None
         if numbers is None:
             given = without_none(entry)
             checked = self._validator.validate(given)

@@ -49,6 +49,7 @@ class World:
 
     def __init__(self, python: str = sys.executable) -> None:
         self.python = python
+        self.seconds = 0.0  # what the last module took
         self.tag = "isolation-test-" + uuid.uuid4().hex[:8]
         self._cgroups = self._make_cgroups()
         self._holder = subprocess.Popen(
@@ -158,11 +159,13 @@ class World:
     def module(self, name: str, /, check: bool = False, diff: bool = True, **args: t.Any) -> dict[str, t.Any]:
         """Run a module of the collection in the world, as Ansible would on a host, and return its result."""
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        text, started = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), time.perf_counter()
         done = self.run(
             ["env", f"PYTHONPATH={COLLECTIONS}:{self._ansible_path()}", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8",
              self.python, "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
-            check=False, stdin=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), timeout=600,
+            check=False, stdin=text, timeout=600,
         )  # fmt: skip
+        self.seconds = time.perf_counter() - started
         try:
             return json.loads(done.stdout)  # type: ignore[no-any-return]
         except ValueError:
