@@ -25,7 +25,7 @@ Way = t.Tuple[str, str]
 _SIDES = {"iifname": "-i", "oifname": "-o", "iif": "-i", "oif": "-o", "iifgroup": "-i", "oifgroup": "-o"}
 
 
-class Bar(t.NamedTuple):
+class Barrier(t.NamedTuple):
     """A chain that drops forwarded packets by its policy, and what rules of its table let through all the same."""
 
     name: str
@@ -57,17 +57,17 @@ def ways(objects: t.Iterable[t.Mapping[str, t.Any]]) -> frozenset[Way]:
     return frozenset(way for way in found if way is not None)
 
 
-def legacy_bar(tool: str, rules: str) -> Bar | None:
+def legacy_barrier(tool: str, rules: str) -> Barrier | None:
     """The chain FORWARD of the older iptables, from what `iptables-legacy -S` lists; None if its policy is to accept. Pure."""
     lines = [line.split() for line in rules.splitlines()]
     if ["-P", "FORWARD", "DROP"] not in lines:
         return None
     plain = [line for line in lines if len(line) == 6 and line[0] == "-A" and line[4:] == ["-j", "ACCEPT"]]
-    return Bar(f"{tool} FORWARD", frozenset((line[2], line[3]) for line in plain if line[2] in ("-i", "-o")))
+    return Barrier(f"{tool} FORWARD", frozenset((line[2], line[3]) for line in plain if line[2] in ("-i", "-o")))
 
 
-def _dropping(bars: t.Iterable[Bar], bridges: t.Collection[str]) -> str | None:
-    found = [bar.name for bar in bars if bar.stops(bridges)]
+def _dropping(barriers: t.Iterable[Barrier], bridges: t.Collection[str]) -> str | None:
+    found = [barrier.name for barrier in barriers if barrier.stops(bridges)]
     if not found:
         return None
     return (
@@ -88,36 +88,39 @@ def _strict(chains: t.Iterable[t.Mapping[str, t.Any]], settings: str | None) -> 
 
 
 def judge(
-    chains: t.Sequence[t.Mapping[str, t.Any]], bars: t.Sequence[Bar], bridges: t.Collection[str], settings: str | None
+    chains: t.Sequence[t.Mapping[str, t.Any]],
+    barriers: t.Sequence[Barrier],
+    bridges: t.Collection[str],
+    settings: str | None,
 ) -> tuple[str, ...]:
     """What stops forwarded packets, with the remedy. Pure.
 
-    `chains` are all that hang on a hook, `bars` those that drop what is forwarded, `bridges` ours, `settings` firewalld's.
+    `chains` are all that hang on a hook, `barriers` those that drop what is forwarded, `bridges` ours, `settings` firewalld's.
     """
-    return tuple(found for found in (_dropping(bars, bridges), _strict(chains, settings)) if found is not None)
+    return tuple(found for found in (_dropping(barriers, bridges), _strict(chains, settings)) if found is not None)
 
 
-def _bars(chains: t.Iterable[t.Mapping[str, t.Any]]) -> list[Bar]:
+def _barriers(chains: t.Iterable[t.Mapping[str, t.Any]]) -> list[Barrier]:
     found = []
     for chain in chains:
         if chain["hook"] == "forward" and chain.get("policy") == "drop":
             table = f"{chain['family']} {chain['table']}"
-            found.append(Bar(f"{table} {chain['name']}", ways(nft.rules(table))))
+            found.append(Barrier(f"{table} {chain['name']}", ways(nft.rules(table))))
     return found
 
 
-def _legacy_bars() -> list[Bar]:
+def _legacy_barriers() -> list[Barrier]:
     """Chains that nft does not know: those of ip_tables, where it is loaded and has a table of this name already."""
     found = []
     for names, tool in (("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")):
         tables = (read_text(f"/proc/self/net/{names}") or "").split()
         if "filter" in tables and find_tool(tool) is not None:
-            bar = legacy_bar(tool, run([tool, "-S"], check=False).stdout)
-            found += [bar] if bar is not None else []
+            barrier = legacy_barrier(tool, run([tool, "-S"], check=False).stdout)
+            found += [barrier] if barrier is not None else []
     return found
 
 
 def warnings() -> tuple[str, ...]:
     """What stops forwarded packets on this host, with the remedy."""
     chains = nft.base_chains()
-    return judge(chains, [*_bars(chains), *_legacy_bars()], load_records("bridge"), read_text(FIREWALLD))
+    return judge(chains, [*_barriers(chains), *_legacy_barriers()], load_records("bridge"), read_text(FIREWALLD))

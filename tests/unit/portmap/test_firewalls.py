@@ -24,12 +24,12 @@ def rule(*matches: tuple[str, str], verdict: str = "accept", sign: str = "==") -
     return {"rule": {"expr": [*said, {"counter": {"packets": 0, "bytes": 0}}, {verdict: None}]}}
 
 
-BAR, OTHER = firewalls.Bar("ip filter FORWARD"), firewalls.Bar("ip x FORWARD")
-OPEN = firewalls.Bar("ip filter FORWARD", frozenset({("-i", "iso0"), ("-o", "iso0")}))
+BAR, OTHER = firewalls.Barrier("ip filter FORWARD"), firewalls.Barrier("ip x FORWARD")
+OPEN = firewalls.Barrier("ip filter FORWARD", frozenset({("-i", "iso0"), ("-o", "iso0")}))
 
 
 @pytest.mark.parametrize(
-    ("chains", "bars", "bridges", "settings", "words"),
+    ("chains", "barriers", "bridges", "settings", "words"),
     [
         ([], [], [], None, []),
         ([chain("filter")], [], [], None, []),
@@ -47,12 +47,12 @@ OPEN = firewalls.Bar("ip filter FORWARD", frozenset({("-i", "iso0"), ("-o", "iso
 )
 def test_judge(
     chains: list[dict[str, t.Any]],
-    bars: list[firewalls.Bar],
+    barriers: list[firewalls.Barrier],
     bridges: list[str],
     settings: str | None,
     words: list[str],
 ) -> None:
-    found = firewalls.judge(chains, bars, bridges, settings)
+    found = firewalls.judge(chains, barriers, bridges, settings)
     assert len(found) == len(words)
     for word, warning in zip(words, found):
         assert word in warning
@@ -76,12 +76,12 @@ def test_ways() -> None:
 @pytest.mark.parametrize(("links", "stops"), [(["iso0"], True), (["6910831"], False), (["iso0", "iso1"], False)])
 def test_the_group_is_all_bridges(links: list[str], stops: bool) -> None:
     ways = frozenset((side, link) for side in ("-i", "-o") for link in links)
-    assert firewalls.Bar("x", ways).stops(["iso0", "iso1"]) is stops
+    assert firewalls.Barrier("x", ways).stops(["iso0", "iso1"]) is stops
 
 
 def test_older_iptables() -> None:
     rules = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -i iso0 -j ACCEPT\n-A FORWARD -o iso0 -p tcp -j ACCEPT\n"
-    assert firewalls.legacy_bar("iptables-legacy", rules) == firewalls.Bar(
+    assert firewalls.legacy_barrier("iptables-legacy", rules) == firewalls.Barrier(
         "iptables-legacy FORWARD", frozenset({("-i", "iso0")})
     )
-    assert firewalls.legacy_bar("iptables-legacy", "-P FORWARD ACCEPT\n") is None
+    assert firewalls.legacy_barrier("iptables-legacy", "-P FORWARD ACCEPT\n") is None
