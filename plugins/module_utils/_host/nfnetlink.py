@@ -4,8 +4,8 @@
 
 """What the kernel tells of nftables by netlink itself, where nft(8) takes too long: thousands of elements, and the ruleset's number.
 
-Messages are those of linux/netfilter/nf_tables.h, in nfnetlink's and netlink(7)'s own form. pyroute2 reads them, too, in more
-than ten times the time. Reads only.
+Messages are those of linux/netfilter/nf_tables.h, in nfnetlink's and netlink(7)'s own form. docs/dependencies.md says why they
+are not read with pyroute2. Reads only.
 """
 
 from __future__ import annotations
