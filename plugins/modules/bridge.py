@@ -174,8 +174,8 @@ options:
       - They are treated as the bridge's subnets are. The host, siblings (by O(siblings); O(sibling_pairs) may name these networks) and allowed
         bridges reach them; from elsewhere nothing but O(trusted_interfaces) leads in, also while the ruleset is flushed. What they open to the
         outside goes by O(mode), to the host by O(service_to_host).
-      - They may be sources of packets from the bridge. Which link they come from is not checked, so that any service of the bridge can forge
-        these, though no other, addresses.
+      - They may be sources of packets from the gateway's own link, and of no other service's. A service that runs when its address becomes
+        a gateway's sends for them once M(daemonless.isolation.namespaced_service) is applied again, which is live.
       - Routes have protocol 105. Those of others are never touched; a network that overlaps a route or an address of the host, a bridge, or
         another of these networks is refused.
     type: list

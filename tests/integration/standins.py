@@ -191,9 +191,11 @@ class Service:
         addresses: t.Sequence[str],
         gateways: t.Sequence[str],
         l2: bool = False,
+        routed: t.Sequence[int] = (),
     ) -> None:
         self.name = name
         self.port = f"v-{name}"
+        self.routed = routed
         lines = [f"ip netns add {name}", f"ip -n {name} link set lo up"]
         lines.append(f"ip link add {self.port} type veth peer name eth0 netns {name}")
         lines.append(f"ip link set {self.port} master {bridge} up; ip -n {name} link set eth0 up")
@@ -213,7 +215,7 @@ class Service:
     def _guard(self, world: World, bridge: str, four: str | None, six: str | None) -> None:
         """As namespaced_service does it: a file in the instance's bundle, loaded at once."""
         folder = f"/var/lib/isolation/instances/{self.name}"
-        text = ports.guard_file([ports.link_guard(self.port, bridge, self.mac, four, six)])
+        text = ports.guard_file([ports.link_guard(self.port, bridge, self.mac, four, six, self.routed)])
         world.run(
             ["sh", "-ec", f"mkdir -p {folder}; cat >{folder}/{ports.GUARD_FILE}; nft -f {folder}/{ports.GUARD_FILE}"],
             stdin=text,

@@ -64,7 +64,7 @@ def link_local(mac: str) -> str:
     return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + bytes(words)))
 
 
-def _allowed(bridge: str, mac: str, four: str | None, six: str | None) -> list[str]:
+def _allowed(bridge: str, mac: str, four: str | None, six: str | None, routed: t.Collection[int]) -> list[str]:
     """What a link may send: from its own MAC address and its own IP addresses, and nothing that only routers send (T13)."""
     own6 = [link_local(mac), *([six] if six else [])]
     claims = ", ".join(f"{int(ipaddress.IPv6Address(address)):#034x}" for address in own6)
@@ -77,24 +77,32 @@ def _allowed(bridge: str, mac: str, four: str | None, six: str | None) -> list[s
         # The target address of an advertisement (RFC 4861, 4.4); nft before 1.0.8 has no name for it.
         f"icmpv6 type nd-neighbor-advert @th,64,128 != {{ {claims} }} drop",
         "ether type != { arp, ip, ip6 } drop",
-        *_sources(bridge, f"ip saddr != {four}" if four else None, f"ip6 saddr != {{ ::, {', '.join(own6)} }}"),
+        *_sources(bridge, f"ip saddr != {four}" if four else None, f"ip6 saddr != {{ ::, {', '.join(own6)} }}", routed),
     ]
 
 
-def _sources(bridge: str, not4: str | None, not6: str) -> list[str]:
-    """Sources that are not a service's own must be of a network that the bridge has a route to. Last, for that is an end."""
-    foreign = ([f"ether type ip {not4}"] if not4 else []) + [f"ether type ip6 {not6}"]
-    closed = [] if not4 else ["ether type ip drop"]
-    return closed + [f"{match} {verdict}" for match in foreign for verdict in (f"jump routed-{bridge}", "drop")]
+def _sources(bridge: str, not4: str | None, not6: str, routed: t.Collection[int]) -> list[str]:
+    """Sources that are not a service's own are dropped; those of a gateway may be of networks that the bridge has a route to. Last, for that is an end."""
+    rules = [] if not4 else ["ether type ip drop"]
+    for version, match in ((4, f"ether type ip {not4}" if not4 else None), (6, f"ether type ip6 {not6}")):
+        if match is not None:
+            rules += [f"{match} jump routed-{bridge}"] if version in routed else []
+            rules.append(f"{match} drop")
+    return rules
 
 
-def link_guard(link: str, bridge: str, mac: str, four: str | None, six: str | None) -> str:
-    """A script for `nft -f` that says what one link may send. It can be repeated, also without the rest of the table."""
+def link_guard(
+    link: str, bridge: str, mac: str, four: str | None, six: str | None, routed: t.Collection[int] = ()
+) -> str:
+    """A script for `nft -f` that says what one link may send. It can be repeated, also without the rest of the table.
+
+    `routed` are the families (4, 6) of which the link's address is the gateway of a route of the bridge.
+    """
     lines = [f"table {TABLE} {{"]
-    for name in (f"apart-{bridge}", f"routed-{bridge}", f"link-{link}"):
+    for name in (f"apart-{bridge}", *([f"routed-{bridge}"] if routed else []), f"link-{link}"):
         lines += [f"\tchain {name} {{", "\t}"]
     lines += ["}", f"flush chain {TABLE} link-{link}", f"table {TABLE} {{", f"\tchain link-{link} {{"]
-    lines += [f"\t\t{rule}" for rule in _allowed(bridge, mac, four, six)]
+    lines += [f"\t\t{rule}" for rule in _allowed(bridge, mac, four, six, routed)]
     lines.append("\t}")
     for name, chain in (("links", f"link-{link}"), ("apart", f"apart-{bridge}")):
         lines += [f"\tmap {name} {{", "\t\ttype ifname : verdict"]

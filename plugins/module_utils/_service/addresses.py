@@ -23,6 +23,17 @@ class AddressError(IsolationError):
     """An address can't be had."""
 
 
+def canonical(text: str) -> str:
+    """An address in its canonical form (RFC 5952).
+
+    :raises AddressError: it is none.
+    """
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError as error:
+        raise AddressError(f"expect: bridges: routes: via: {error}: give the gateway's address") from None
+
+
 class Pool:
     """The addresses of one bridge, as they stand after the elements planned so far.
 

@@ -48,7 +48,8 @@ class Attachment:
     """A network with its addresses. `gateways` are the bridge's own addresses by family.
 
     `guarded` tells whether the bridge is ours, so that its table knows what the link may send. On a bridge with `l2` the
-    addresses have the subnets' lengths inside, so that siblings are on the link.
+    addresses have the subnets' lengths inside, so that siblings are on the link. `routed` are the families of which the
+    address is the gateway of a route of the bridge.
     """
 
     bridge: str
@@ -62,6 +63,7 @@ class Attachment:
     l2: bool = False
     length4: int = 32
     length6: int = 128
+    routed: tuple[int, ...] = ()
 
     def record(self) -> dict[str, t.Any]:
         """What is kept of it."""
@@ -279,6 +281,8 @@ def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
         named[NETWORK_FILE + ".ip"] = (network_batch(facts.attachments), 0o644)
     guarded = [item for item in facts.attachments if item.guarded]
     if guarded:
-        guards = (ports.link_guard(item.link, item.bridge, item.mac, item.ipv4, item.ipv6) for item in guarded)
+        guards = (
+            ports.link_guard(item.link, item.bridge, item.mac, item.ipv4, item.ipv6, item.routed) for item in guarded
+        )
         named[ports.GUARD_FILE] = (ports.guard_file(guards), 0o644)
     return {f"{facts.directory}/{name}": value for name, value in named.items()}

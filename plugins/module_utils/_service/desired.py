@@ -19,7 +19,7 @@ from .._names import interface_name, mac_address
 from .._plan import Step
 from .._ranges import Ranges
 from . import bundle, supervise
-from .addresses import Pool
+from .addresses import Pool, canonical
 from .bundle import Attachment, Facts
 from .spec import Network, ServiceSpec
 from .state import LAYER, BridgeView, Root, World, cgroup_path, directory
@@ -91,7 +91,7 @@ class Networks:
         found = self._world.bridges.get(bridge)
         if promise is not None and promise.get("addresses") is not None:
             ports = found.ports if found is not None else frozenset()
-            gateways = tuple(route["via"] for route in promise.get("routes") or () if route.get("via"))
+            gateways = tuple(canonical(str(route.get("via"))) for route in promise.get("routes") or ())
             return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports, gateways)
         if found is None:
             raise ServiceRefused(
@@ -160,6 +160,7 @@ class Networks:
             view.l2,
             pool.length(found[4]) if view.l2 else 32,
             pool.length(found[6]) if view.l2 else 128,
+            tuple(version for version in (4, 6) if found[version] in view.gateways),
         )
 
 

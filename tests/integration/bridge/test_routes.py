@@ -50,7 +50,7 @@ def stage(world: World, request: pytest.FixtureRequest) -> World:
     )
     made = world.apply("bridge", aggregate=[ISO0, ISO1])
     assert "route 192.0.2.0/24: via 10.88.0.17" in made["diff"][0]["after"]
-    Service(world, "gate", "iso0", ["10.88.0.17", "fd88::17"], ["10.88.0.1", "fd88::1"])
+    Service(world, "gate", "iso0", ["10.88.0.17", "fd88::17"], ["10.88.0.1", "fd88::1"], routed=(4, 6))
     Service(world, "sib", "iso0", [SIB4, SIB6], ["10.88.0.1", "fd88::1"])
     Service(world, "other", "iso1", [OTHER4, OTHER6], ["10.89.0.1", "fd89::1"])
     flag = "hairpin" if request.param else "isolated"
@@ -126,6 +126,22 @@ def test_no_other_source(stage: World) -> None:
     assert sees(stage, "far", at(SIB4, SIB6)) == {CLOSED}
     stage.sh("nft flush chain bridge isolation_bridge link-v-gate; nft flush chain inet isolation_bridge spoof-iso0")
     assert sees(stage, "far", at(SIB4, SIB6)) == {"sib 203.0.113.9", "sib 2001:db8:77::9"}, "the attack does not work"
+
+
+def test_no_other_gateway(stage: World) -> None:
+    """T13: a sibling of the gateway can't take a source that is behind the route."""
+    stage.sh(f"ip addr add {FAR4}/32 dev lo; ip -6 addr add {FAR6}/128 dev lo", ns="sib")
+    stage.sh(
+        f"ip route change default via 10.88.0.1 src {FAR4}; ip -6 route change default via fd88::1 src {FAR6}", ns="sib"
+    )
+    stage.sh(
+        f"ip route replace {FAR4} via {SIB4} dev iso0 onlink; ip -6 route replace {FAR6} via {SIB6} dev iso0 onlink"
+    )
+    assert sees(stage, "sib", at(CLIENT4, CLIENT6)) == {CLOSED}
+    stage.sh("nft flush chain bridge isolation_bridge link-v-sib")
+    assert sees(stage, "sib", at(CLIENT4, CLIENT6)) == {f"client {HOST4}", f"client {HOST6}"}, (
+        "the attack does not work"
+    )
 
 
 def test_life(world: World) -> None:

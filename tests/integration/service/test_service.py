@@ -99,6 +99,20 @@ def test_locked_in(host: Host) -> None:
     assert owners.strip() == str(service["id_base"])
 
 
+def test_a_running_service_becomes_a_gateway(host: Host) -> None:
+    """Its link may send for the networks behind it from the next run on, and no longer when the route has gone; it runs on."""
+    bridge = {"name": "iso5", "addresses": ["10.77.0.1/24"]}
+    networks = [{"bridge": "iso5", "address": "10.77.0.9"}]
+    host.world.apply("bridge", **bridge)
+    started = host.run("router", networks=networks)
+    for routes, jumps in (([{"to": "192.0.2.0/24", "via": "10.77.0.9"}], 1), ([], 0)):
+        host.world.apply("bridge", **bridge, routes=routes)
+        changed = host.world.cycle("namespaced_service", **host.options("router", networks=networks))
+        assert changed["diff"][0]["after"] == "artifact network.nft: as asked for\n"
+        assert changed["service"]["pid"] == started["pid"]
+        assert host.world.sh("nft list table bridge isolation_bridge").count("jump routed-iso5") == jumps
+
+
 def test_no_descriptor_is_inherited(host: Host) -> None:
     """T2: what the supervisor and the runtime had open stays outside."""
     host.rootfs("web")

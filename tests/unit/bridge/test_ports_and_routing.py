@@ -35,6 +35,14 @@ def test_a_link_without_ipv4_sends_none() -> None:
     assert "arp saddr ip != { 0.0.0.0 } drop" in text
 
 
+@pytest.mark.parametrize("routed", [(), (4,), (6,), (4, 6)])
+def test_only_a_gateway_sends_for_others(routed: tuple[int, ...]) -> None:
+    text = ports.link_guard("iso1", "iso0", "02:00:00:00:00:01", "10.88.0.2", "fd88::2", routed)
+    jumps = [line.split()[2] for line in text.splitlines() if line.endswith("jump routed-iso0")]
+    assert jumps == [{4: "ip", 6: "ip6"}[version] for version in routed]
+    assert ("chain routed-iso0 {" in text) is bool(routed)
+
+
 def test_rules() -> None:
     found = routing.desired([parsed(mark_bit=4)], six=True)
     assert [str(rule) for rule in found if rule.version == 4] == [

@@ -68,4 +68,5 @@ def test_a_routes_gateway_is_for_who_asks_for_it(promised: bool) -> None:
         given.add(nets.attach(asked, asked.networks[0]).ipv4)
     assert given == {f"10.88.0.{last}" for last in (3, 4, 5, 6)}
     router = service("router", route["via"])
-    assert nets.attach(router, router.networks[0]).ipv4 == route["via"]
+    attachment = nets.attach(router, router.networks[0])
+    assert (attachment.ipv4, attachment.routed) == (route["via"], (4,))
