@@ -120,14 +120,30 @@ def attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+OWN, FAR, OWN6, FAR6 = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 9]), b"\xfd" + bytes(15), b"\xfe" + bytes(15)
+
+
 @pytest.mark.parametrize(
-    ("status", "goes"), [(0x8, True), (0x8 | 0x2, False), (0x8 | 0x10, False), (0x8 | 0x20, False)]
+    ("status", "source", "target", "goes"),
+    [
+        (0x8, FAR, OWN, True),
+        (0x8 | 0x2, FAR, OWN, False),
+        (0x8 | 0x10, FAR, OWN, False),
+        (0x8 | 0x20, FAR, OWN, False),
+        (0x8, FAR6, FAR6, True),
+        (0x8, OWN, OWN, True),
+        (0x8, OWN, FAR, False),
+        (0x8, OWN6, FAR6, False),
+    ],
 )
-def test_connections_that_began_in_vain(status: int, goes: bool) -> None:
-    """Unanswered and untranslated ones go: each by its own tuple, number and zone, and no others."""
-    head, flow, number, zone = b"\x0a\0\0\0", bytes(range(21)), b"\0\0\0\7", b"\0\3"
+def test_connections_that_began_in_vain(status: int, source: bytes, target: bytes, goes: bool) -> None:
+    """Unanswered and untranslated ones go, each by its own tuple, number and zone. What the host has asked elsewhere does not."""
+    head, number, zone = b"\x0a\0\0\0", b"\0\0\0\7", b"\0\3"
+    first = 3 if len(source) == 16 else 1
+    ends = attribute(first, source) + attribute(first + 1, target)
+    flow = attribute(1 | 0x8000, ends) + attribute(2 | 0x8000, attribute(1, b"\x11"))
     told = attribute(1 | 0x8000, flow) + attribute(2 | 0x8000, b"answer") + attribute(3, struct.pack(">I", status))
-    order = restore.order_to_forget(head + told + attribute(12, number) + attribute(18, zone))
+    order = restore.order_to_forget(head + told + attribute(12, number) + attribute(18, zone), {OWN, OWN6})
     if not goes:
         assert order == b""
         return
@@ -135,3 +151,8 @@ def test_connections_that_began_in_vain(status: int, goes: bool) -> None:
     assert (kind, flags, others) == (1 << 8 | 2, 1, [])
     assert payload[:4] == head
     assert restore.attributes(payload, 4) == {1: flow, 12: number, 18: zone}
+
+
+def test_own_addresses() -> None:
+    """This machine has its loopback addresses at least."""
+    assert bytes([127, 0, 0, 1]) in restore.own_addresses()

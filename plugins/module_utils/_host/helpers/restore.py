@@ -51,6 +51,12 @@ _FLOWS, _FORGET = (1 << 8 | kind for kind in (1, 2))
 """Messages about tracked connections: NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET and _DELETE (linux/netfilter)."""
 
 _TUPLE, _STATUS, _ID, _ZONE = 1, 3, 12, 18
+"""Attributes of a tracked connection (enum ctattr_type)."""
+
+_ENDS = 1
+_SIDES = ((1, 3), (2, 4))
+"""The addresses of a tuple: source and destination, each of IPv4 and of IPv6 (enum ctattr_tuple, enum ctattr_ip)."""
+
 _SETTLED = 0x2 | 0x10 | 0x20
 """Seen reply, translated source, translated destination (enum ip_conntrack_status)."""
 
@@ -160,10 +166,34 @@ def load(text: str) -> tuple[bool, str]:
     return status == 0, told.strip()
 
 
-def order_to_forget(payload: bytes) -> bytes:
-    """From a message about a tracked connection the one that deletes it; empty if it is to stay: it is translated, or was answered."""
+def own_addresses() -> set[bytes]:
+    """All addresses of the host, packed (proc(5), net/if_inet6; net/fib_trie tells those of IPv4 by their routes)."""
+    found, last = set(), ""
+    if os.path.exists("/proc/net/if_inet6"):
+        with open("/proc/net/if_inet6", encoding="ascii") as stream:
+            found = {bytes.fromhex(line.split()[0]) for line in stream}
+    with open("/proc/net/fib_trie", encoding="ascii") as stream:
+        for line in stream:
+            words = line.split()
+            if words[:1] == ["|--"]:
+                last = words[1]
+            elif words == ["/32", "host", "LOCAL"]:
+                found.add(bytes(map(int, last.split("."))))
+    return found
+
+
+def order_to_forget(payload: bytes, own: set[bytes]) -> bytes:
+    """From a message about a tracked connection the one that deletes it; empty if it is to stay.
+
+    It stays if it is translated or was answered, or leads from the host elsewhere: an answer to it would be taken for
+    something new by the host's own firewall.
+    """
     found = attributes(payload, 4)
     if struct.unpack(">I", found.get(_STATUS, bytes(4)))[0] & _SETTLED:
+        return b""
+    ends = attributes(attributes(found.get(_TUPLE, b"")).get(_ENDS, b""))
+    source, target = (ends.get(four, ends.get(six, b"")) for four, six in _SIDES)
+    if source in own and target not in own:
         return b""
     body = payload[:4]
     for kind in (_TUPLE, _ID, _ZONE):
@@ -182,6 +212,7 @@ def forget() -> None:
     import socket  # Only here, since ports are back.
 
     try:
+        own = own_addresses()
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as kernel:
             kernel.settimeout(LINGER)
             kernel.send(struct.pack("=IHHIIBBH", 20, _FLOWS, _REQUEST | _DUMP, 1, 0, 0, 0, 0))
@@ -191,7 +222,7 @@ def forget() -> None:
                 for kind, _flags, _number, payload in messages(kernel.recv(1 << 18)):
                     listing = listing and kind not in (_DONE, _ERROR)
                     if kind == 1 << 8:
-                        orders.append(order_to_forget(payload))
+                        orders.append(order_to_forget(payload, own))
             for order in filter(None, orders):
                 kernel.send(order)
     except OSError as error:
