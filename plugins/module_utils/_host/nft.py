@@ -16,9 +16,8 @@ from .._errors import IsolationError
 from .nfnetlink import generation
 from .process import find_tool, run
 
-_PLACE = re.compile(r"(/\S+?):\d+:")
-_STANDARD_INPUT = "/dev/stdin"
-"""How nft names the place of an error: the file, an included one as well, and the line."""
+_INCLUDED = re.compile(r"^(?!/dev/stdin:)(/\S+?):\d+:", re.MULTILINE)
+"""How nft names the place of an error in a file that the text includes: file and line, below the place that includes it."""
 
 
 class NftError(IsolationError):
@@ -126,9 +125,9 @@ def _in_scratch(tables: t.Sequence[str], text: str, option: str) -> str | None:
     done = run(["unshare", "--net", "sh", "-c", f"nft -f - && {listings}"], stdin=text, check=False)
     if done.returncode != 0:
         told = done.stderr.strip()
-        included = _PLACE.match(told)
+        included = _INCLUDED.search(told)
         remedy = "nftables 1.0.6 or newer and a kernel with NAT and fib expressions are needed"
-        if included is not None and included.group(1) != _STANDARD_INPUT:
+        if included is not None:
             remedy = f"mend or remove {included.group(1)}"
         raise NftError(f"table {tables[0]}: this host can't take the rules: {told}: {remedy}")
     return done.stdout
