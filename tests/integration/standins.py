@@ -48,7 +48,9 @@ def answer(s, name, port):
         if level == socket.IPPROTO_IP:
             reply.append((level, kind, bytes(4) + data[8:12] + bytes(4)))
         elif level == socket.IPPROTO_IPV6:
-            reply.append((level, kind, data[:16] + bytes(4)))
+            # A link-local source needs its link, also for a client that asks from another address.
+            index = data[16:20] if data[:2] >= b"\xfe\x80" and data[:2] < b"\xfe\xc0" else bytes(4)
+            reply.append((level, kind, data[:16] + index))
     s.sendmsg([f"{name}:{port} {peer[0]}".encode()], reply, 0, peer)
 poll = selectors.DefaultSelector()
 sctp = {int(entry[5:]) for entry in ports if entry.startswith("sctp/")}
