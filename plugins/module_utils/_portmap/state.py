@@ -102,13 +102,14 @@ def _read_table() -> tuple[Elements, str | None]:
         try:
             found = _table_at.__wrapped__(None) if before is None else _table_at(before)
         except ChangedMeanwhile:
-            if now() > deadline:
-                raise
-            continue
-        if generation() == before or found == last or now() > deadline:
-            return found
-        _table_at.cache_clear()
-        last = found
+            last = None
+        else:
+            if generation() == before or found == last:
+                return found
+            _table_at.cache_clear()
+            last = found
+        if now() > deadline:
+            raise ChangedMeanwhile(f"table {render.TABLE}: others change the ruleset all the time: run again")
 
 
 def _wanted() -> str | None:
