@@ -16,6 +16,7 @@ from .._host import debian, fetch, images, tree
 from .._host.extract import Limits, Unpacked, unpack_file, unpack_stream
 from .._host.files import RemoveFile
 from .._host.libexec import path as helper_path
+from .._host.process import require_tool
 from .._host.records import DropRecord, load_records
 from .spec import DebianSource, DirectorySource, Source, canonical_digest
 
@@ -69,6 +70,20 @@ class UnpackImage:
         found = canonical_digest({"manifest": tree.manifest_digest(source.path), "revision": source.revision})
         if found != self.digest:
             raise InvalidOption(f"source.directory: {source.path} changed while it was copied: run again")
+
+
+@dataclass(frozen=True)
+class NeedTool:
+    """Step: insist on a tool of the host."""
+
+    tool: str
+
+    def run(self) -> None:
+        """Look for it.
+
+        :raises ToolError: it is not installed.
+        """
+        require_tool(self.tool)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .._host.libexec import path as helper_path
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from .._ranges import Ranges
-from .apply import Release, UnpackImage
+from .apply import NeedTool, Release, UnpackImage
 from .spec import DebianSource, FileSpec, RootfsSpec, Source
 from .state import HELPER, LAYER, Instance, World, unit_name, unit_text
 
@@ -262,6 +262,25 @@ def _plan_present(spec: RootfsSpec, world: World, ranges: Ranges, project: str, 
     )
 
 
+def _plan_untold(spec: RootfsSpec, world: World, project: str) -> Plan:
+    """What can be said while the tool is missing that tells the digest of a source: in check mode, a host that an earlier role will prepare."""
+    tool = world.untold[spec.name]
+    record = world.instances[spec.name].record
+    check_project(LAYER, spec.name, project, record)
+    source = t.cast("Source", spec.source)
+    return Plan(
+        spec.name,
+        (Change("source", None, _source_text(source.canonical())),),
+        prepare=(NeedTool(tool),),
+        result={"name": spec.name, "service": spec.service, "path": instances.mount_point(spec.name)},
+        warnings=(
+            f"rootfs {spec.name}: {tool} is not installed on this host, so that it can't be told which image is meant:"
+            " apply the role daemonless.isolation.isolation_host first",
+        ),
+        predicted=True,
+    )
+
+
 def _plan_absent(spec: RootfsSpec, world: World, project: str) -> Plan:
     instance = world.instances[spec.name]
     record = instance.record
@@ -296,9 +315,9 @@ def _prune(specs: t.Sequence[RootfsSpec], world: World, plans: list[Plan]) -> No
     asking = [index for index, spec in enumerate(specs) if spec.prune_images]
     if not asking:
         return
-    named = {spec.name for spec in specs}
+    named = {spec.name for spec in specs if spec.name not in world.untold}
     needed = {record.assigned["digest"] for name, record in world.records.items() if name not in named}
-    needed |= {world.sources[spec.name] for spec in specs if spec.present}
+    needed |= {world.sources[spec.name] for spec in specs if spec.name in world.sources}
     idle = [
         image
         for digest, image in world.images.items()
@@ -328,7 +347,9 @@ def plan(specs: t.Sequence[RootfsSpec], world: World, project: str) -> TaskPlan:
     plans = []
     helper_due = not world.helper_current
     for spec in specs:
-        if spec.present:
+        if spec.name in world.untold:
+            plans.append(_plan_untold(spec, world, project))
+        elif spec.present:
             plans.append(_plan_present(spec, world, ranges, project, helper_due))
             helper_due = False
         else:

@@ -11,8 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._errors import InvalidOption
-from .._host import fetch, images, instances, systemd, tree
+from .._host import images, instances, systemd
 from .._host.files import file_matches
 from .._host.helpers import rootfs as _boot_helper
 from .._host.helpers.rootfs import Layout
@@ -24,18 +23,11 @@ from .._host.libexec import program
 from .._host.mounts import Mount, Resident, mounts
 from .._host.process import find_tool
 from .._host.records import Record, load_records
-from .spec import DebianSource, DirectorySource, RootfsSpec, TarSource, canonical_digest
+from .sources import Archive, resolve
+from .spec import RootfsSpec
 
 LAYER = "rootfs"
 HELPER = "rootfs"
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An archive of the host whose digest was computed: as long as its `identity` is the same, so is its digest."""
-
-    digest: str
-    identity: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class World:
-    """All that planning looks at. `sources` holds the digest that each present element asks for."""
+    """All that planning looks at. `sources` holds the digest that each present element asks for, `untold` instead the tool that would tell it."""
 
     records: t.Mapping[str, Record]
     services: t.Mapping[str, Record]
@@ -76,6 +68,7 @@ class World:
     helper_current: bool
     helper_there: bool
     tools: t.Mapping[str, bool] = field(default_factory=dict)
+    untold: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,41 +162,6 @@ def observe_images() -> list[dict[str, t.Any]]:
     ]
 
 
-def _archive(source: TarSource, record: Record | None, there: t.Container[str]) -> tuple[str, Archive | None]:
-    """The digest of an archive. It is read only if the image is missing, or nothing but its content tells what it is.
-
-    :raises InvalidOption: it can't be read, or has another checksum than the one that was given.
-    """
-    if source.checksum is not None and (source.path is None or source.checksum in there):
-        return source.checksum, None
-    descriptor = fetch.open_archive(t.cast("str", source.path))
-    try:
-        identity = fetch.identity(os.fstat(descriptor))
-        noted = record.assigned.get("archive") if record is not None else None
-        if source.checksum is None and noted is not None and tuple(noted["identity"]) == identity:
-            return noted["digest"], Archive(noted["digest"], identity)
-        found = fetch.digest(descriptor)
-    finally:
-        os.close(descriptor)
-    if source.checksum is not None:
-        fetch.check_digest(f"source.tar: {source.path}", source.checksum, found)
-        return found, None
-    return found, Archive(found, identity)
-
-
-def _resolve(spec: RootfsSpec, record: Record | None, there: t.Container[str]) -> tuple[str, Archive | None]:
-    source = spec.source
-    if isinstance(source, TarSource):
-        return _archive(source, record, there)
-    if isinstance(source, DirectorySource):
-        if not os.path.isdir(source.path):
-            raise InvalidOption(f"{spec.name}: source.directory.path: {source.path} is not a directory of this host")
-        return canonical_digest({"manifest": tree.manifest_digest(source.path), "revision": source.revision}), None
-    if isinstance(source, DebianSource):
-        return canonical_digest({**source.canonical(), "machine": os.uname().machine}), None
-    raise InvalidOption(f"{spec.name}: source: needed")
-
-
 def _units(names: t.Sequence[str]) -> dict[str, UnitState]:
     """Boot units by root filesystem."""
     from .._host.files import read_text
@@ -229,16 +187,21 @@ def observe(specs: t.Sequence[RootfsSpec]) -> World:
     processes = instances.all_residents() if any(spec.name in records for spec in specs) else []
     on_systemd = systemd.booted()
     units = _units([spec.name for spec in specs]) if on_systemd else {}
-    found, sources, archives = {}, {}, {}
+    found: dict[str, Instance] = {}
+    sources, archives, untold = {}, {}, {}
     for spec in specs:
         record = records.get(spec.name)
         layout = layout_of(record) if record else Layout(spec.name, "", 0, spec.mode)
         seen = instances.see(layout, among, [file.path for file in spec.files])
         found[spec.name] = Instance(record, seen, instances.users(spec.name, processes), units.get(spec.name))
         if spec.present:
-            sources[spec.name], archive = _resolve(spec, record, known)
-            if archive is not None:
-                archives[spec.name] = archive
+            told = resolve(spec, record, known)
+            if told.digest is not None:
+                sources[spec.name] = told.digest
+            if told.missing is not None:
+                untold[spec.name] = told.missing
+            if told.archive is not None:
+                archives[spec.name] = told.archive
     text = program(_boot_helper)
     return World(
         records=records,
@@ -255,7 +218,8 @@ def observe(specs: t.Sequence[RootfsSpec]) -> World:
         helper=text,
         helper_current=file_matches(helper_path(HELPER), text, 0o755),
         helper_there=os.path.lexists(helper_path(HELPER)),
-        tools={tool: find_tool(tool) is not None for tool in ("mmdebstrap",)},
+        tools={tool: find_tool(tool) is not None for tool in ("mmdebstrap", "skopeo")},
+        untold=untold,
     )
 
 
