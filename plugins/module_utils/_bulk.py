@@ -41,20 +41,57 @@ def without_none(value: t.Any) -> t.Any:
     return value
 
 
+def _texts(value: t.Any) -> t.Iterator[str]:
+    """Every text and number in a value, as text."""
+    if isinstance(value, t.Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif value not in (None, "") and not isinstance(value, bool):
+        yield str(value)
+
+
+def hidden_values(rules: Rule, given: t.Any) -> t.Iterator[str]:
+    """What of given options must not be shown: values of `no_log` options, at any depth.
+
+    Beside such an option an unknown one counts as a misspelt one, and its value is hidden too.
+    """
+    if isinstance(given, list):
+        for item in given:
+            yield from hidden_values(rules, item)
+    if not isinstance(given, t.Mapping):
+        return
+    secretive = any(rule.get("no_log") for rule in rules.values())
+    for key, value in given.items():
+        rule = rules.get(key)
+        if (rule is None and secretive) or (rule is not None and rule.get("no_log")):
+            yield from _texts(value)
+        elif rule is not None and "options" in rule:
+            yield from hidden_values(rule["options"], value)
+
+
 class BulkModule(AnsibleModule):
     """A module that sets lists aside: those of the options in `bulky`, and `aggregate`, which may hold them.
 
-    What is set aside must have no secrets in it: AnsibleModule does not learn of them.
+    What is set aside must have no secrets in it: AnsibleModule does not learn of them. Of an `aggregate` that is not set aside,
+    whose elements AnsibleModule knows nothing of, it learns what to hide by `element`, the argument spec of one.
     """
 
-    def __init__(self, bulky: t.Sequence[str], **settings: t.Any) -> None:
+    def __init__(self, bulky: t.Sequence[str], element: Rule, **settings: t.Any) -> None:
         self._bulky = (*bulky, "aggregate") if bulky else ()
+        self._element = element
         self.aside: dict[str, t.Any] = {}
         super().__init__(**settings)
 
     def _load_params(self) -> None:
         """Read the input, as AnsibleModule does; an empty list stands for each that is set aside."""
         super()._load_params()
+        if not self._bulky:
+            given = {key: value for key, value in self.params.items() if not key.startswith("_ansible_")}
+            self.no_log_values.update(hidden_values(self._element, given.get("aggregate")))
+            self.no_log_values.update(hidden_values(self.argument_spec, given))
         for option in self._bulky:
             if isinstance(self.params.get(option), list):
                 self.aside[option] = self.params[option]

@@ -348,6 +348,7 @@ def run_module(layer: Layer[t.Any, t.Any]) -> None:
     gc.disable()
     module = BulkModule(
         layer.bulky,
+        layer.options,
         argument_spec=_argument_spec(layer),
         mutually_exclusive=[("name", "aggregate")],
         required_one_of=[("name", "aggregate")],

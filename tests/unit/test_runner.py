@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.daemonless.isolation.plugins.module_utils import _paths, _runner
@@ -48,6 +49,7 @@ class NoteLayer(_runner.Layer[Note, t.Dict[str, str]]):
     options: t.ClassVar[t.Dict[str, t.Any]] = {
         "name": {"type": "str"},
         "text": {"type": "str", "default": "empty"},
+        "from": {"type": "dict", "options": {"user": {"type": "str"}, "password": {"type": "str", "no_log": True}}},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     rules: t.ClassVar[t.Dict[str, t.Any]] = {"required_if": [("state", "present", ["text"])]}
@@ -124,6 +126,19 @@ def test_aggregate_element_over_beside_over_default(run: Run) -> None:
     run(text="beside", aggregate=[{"name": "a", "text": "own"}, {"name": "b"}])
     run(aggregate=[{"name": "c"}])
     assert notes() == {"a": "own", "b": "beside", "c": "empty"}
+
+
+@pytest.mark.parametrize("key", ["password", "pasword"])
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_a_password_is_shown_nowhere(run: Run, key: str, aggregate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    element = {"name": "a", "text": "one", "from": {"user": "root", key: "canary-4711"}}
+    result = run(aggregate=[element]) if aggregate else run(**element)
+    assert result.get("failed", False) is (key == "pasword")
+    assert logged or (result["failed"] and not aggregate)  # AnsibleModule refuses before it logs
+    assert "canary" not in json.dumps([result, logged])
+    assert "pasword" in json.dumps(result) or key == "password"
 
 
 def test_state_beside_aggregate_holds_for_all(run: Run) -> None:
