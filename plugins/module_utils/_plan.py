@@ -41,6 +41,7 @@ class Plan:
 
     `prepare` is taken for every element, then the shared steps of the whole task (one nft transaction, one
     daemon-reload), then `steps` of every element, then `finish` of every element (waiting for health).
+    `undo` is taken, as far as it goes, if one of those before `finish` failed: what was only claimed is given back.
     `result` is what the element looks like when the plan is carried out; with no changes, what it is.
     `predicted` is set where a part of the result can't be looked into before an earlier layer has been applied.
     """
@@ -50,6 +51,7 @@ class Plan:
     prepare: tuple[Step, ...] = ()
     steps: tuple[Step, ...] = ()
     finish: tuple[Step, ...] = ()
+    undo: tuple[Step, ...] = ()
     result: t.Mapping[str, t.Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     predicted: bool = False

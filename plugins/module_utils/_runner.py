@@ -231,6 +231,31 @@ def _attempt(step: Step) -> str | None:
     return None
 
 
+def _make(
+    plan: TaskPlan, outcomes: list[_Outcome], phase: t.Callable[[t.Callable[[Plan], tuple[Step, ...]]], None]
+) -> None:
+    """All phases but the last."""
+    phase(lambda element: element.prepare)
+    if all(outcome.error is not None for outcome in outcomes if outcome.plan.changed):
+        return
+    for step in plan.shared:
+        error = _attempt(step)
+        if error is not None:
+            for outcome in outcomes:
+                if outcome.plan.changed and outcome.error is None:
+                    outcome.error, outcome.trace = error, traceback.format_exc()
+            return
+    phase(lambda element: element.steps)
+
+
+def _undo(outcome: _Outcome) -> None:
+    """Give back what a failed element has only claimed. What can't be is told, and the rest is tried."""
+    for step in outcome.plan.undo:
+        error = _attempt(step)
+        if error is not None:
+            outcome.error = f"{outcome.error}; what was begun could not be taken back: {error}"
+
+
 def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
     """Take the steps of a task, phase by phase. A failed element does not stop the others, unless told so."""
     outcomes = [_Outcome(element.name, element) for element in plan.elements]
@@ -243,17 +268,10 @@ def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
                 continue
             _take(outcome, pick(outcome.plan))
 
-    phase(lambda element: element.prepare)
-    if all(outcome.error is not None for outcome in outcomes if outcome.plan.changed):
-        return outcomes
-    for step in plan.shared:
-        error = _attempt(step)
-        if error is not None:
-            for outcome in outcomes:
-                if outcome.plan.changed and outcome.error is None:
-                    outcome.error, outcome.trace = error, traceback.format_exc()
-            return outcomes
-    phase(lambda element: element.steps)
+    _make(plan, outcomes, phase)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            _undo(outcome)
     phase(lambda element: element.finish)
     return outcomes
 

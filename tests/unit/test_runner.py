@@ -74,7 +74,10 @@ class NoteLayer(_runner.Layer[Note, t.Dict[str, str]]):
             step = Refuse()
         if wanted == "ignore":
             step = WriteFile(path, "something else")
-        return Plan(spec.name, changes, steps=(step,) if changes else (), result={"name": spec.name, "text": wanted})
+        undo = (RemoveFile(path + ".claim"),) if text is None else ()
+        claim = (WriteFile(path + ".claim", "claimed"),) if wanted == "refuse" else ()
+        steps = (step,) if changes else ()
+        return Plan(spec.name, changes, claim, steps, undo=undo, result={"name": spec.name, "text": wanted})
 
 
 Run = t.Callable[..., t.Dict[str, t.Any]]
@@ -174,6 +177,14 @@ def test_one_failure_does_not_stop_the_others(run: Run) -> None:
     assert "note a: write: no space left on device: make room" in result["msg"]
     assert [(entry["name"], entry["failed"]) for entry in result["results"]] == [("a", True), ("b", False)]
     assert notes() == {"b": "empty"}
+
+
+def test_a_failed_element_gives_back_what_it_has_claimed(run: Run) -> None:
+    assert run(name="a", text="refuse")["failed"]
+    assert notes() == {}
+    run(name="a", text="old")
+    assert run(name="a", text="refuse")["failed"]
+    assert notes() == {"a": "old", "a.claim": "claimed"}, "what was there before is not taken back"
 
 
 def test_on_error_stop(run: Run) -> None:
