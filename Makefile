@@ -42,7 +42,7 @@ test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (roo
 test-network: setup ## flush the ruleset of such a machine under a scan, restart managers of networks; ARGS=trixie for Debian 13
 	@tests/machine/network $(ARGS)
 
-bench: ## published ports beside Docker's and Podman's: times, rules, latency (root; ARGS=--quick, --long)
+bench: ## published ports and root filesystems beside Docker's and Podman's (root; ARGS=--quick, ARGS=rootfs)
 	@benchmarks/run $(ARGS)
 
 demo: setup-controller ## run an isolated web service on this machine, published on DEMO_PORT (root)

@@ -7,25 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import typing as t
 
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """The median of several repetitions, their extremes and their number."""
-
-    median: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def of(cls, values: t.Sequence[float]) -> Figure | None:
-        """The figure of some values; none of no value."""
-        if not values:
-            return None
-        return cls(statistics.median(values), min(values), max(values), len(values))
+from ..common.figures import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,25 +42,3 @@ class Row:
     latency: Latency | None = None
     cpu: dict[str, Figure] = dataclasses.field(default_factory=dict)
     """Processor time by what was done, of the process and its children. Waiting for a busy machine is not in it."""
-
-
-@dataclasses.dataclass
-class Subject:
-    """One way to publish ports, with its rows; or the reason why it could not be measured."""
-
-    name: str
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    failure: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run of the benchmark."""
-
-    date: str
-    machine: dict[str, str]
-    subjects: list[Subject]
-
-    def as_dict(self) -> dict[str, t.Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import typing as t
 
 from standins import Service
 from world import World
 
+from ..common.figures import Figure
+from ..common.machine import cpu as cpu_time
 from . import latency, observe
-from .figures import Figure, Row
+from .figures import Row
 from .scatter import scattered
 
 ADDRESS, GATEWAY = "10.88.0.17", "10.88.0.1"
@@ -41,12 +42,6 @@ class Setting:
         return port if self.own_numbers else PORT
 
 
-def _cpu() -> float:
-    """Processor time of all children that have ended, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def prepare(world: World) -> None:
     """A bridge, and a service on it."""
     world.apply("bridge", name="iso0", addresses=[f"{GATEWAY}/24"])
@@ -66,10 +61,10 @@ def measure(world: World, number: int, setting: Setting) -> Row:
     cpu: dict[str, list[float]] = {step: [] for step in STEPS}
 
     def timed(key: str, changes: bool, **args: t.Any) -> None:
-        used = _cpu()
+        used = cpu_time()
         result = world.apply("nat_portmap", diff=False, **args)
         times[key].append(world.seconds)
-        cpu[key].append(_cpu() - used)
+        cpu[key].append(cpu_time() - used)
         if result["changed"] is not changes:
             raise RuntimeError(f"{key} of {number} ports: changed is {result['changed']}")
 

@@ -6,21 +6,14 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from .figures import Figure, Latency, Row, Run
+from ..common.figures import Run
+from ..common.report import closing, markdown, seconds, whole
+from .figures import Latency, Row
 
 HEADINGS = (
     "way", "ports", "publish, s", "again, s", "change one, s", "change one beside, s", "remove, s", "rules", "elements",
     "kernel memory", "processes", "their memory", "connect first → last, µs", "(p95)", "last / first",
 )  # fmt: skip
-
-
-def _seconds(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    digits = 3 if figure.median < 1 else 2 if figure.median < 10 else 1
-    return f"{figure.median:.{digits}f}"
 
 
 def _kernel_memory(row: Row) -> str:
@@ -42,45 +35,22 @@ def _latency(latency: Latency | None) -> list[str]:
     ]
 
 
-def _whole(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
 def _cells(name: str, row: Row) -> list[str]:
-    times = [_seconds(figure) for figure in (row.apply, row.again, row.change, row.change_beside, row.remove)]
-    held = [_whole(row.rules), _whole(row.elements), _kernel_memory(row), _whole(row.processes), _memory(row)]
+    times = [seconds(figure) for figure in (row.apply, row.again, row.change, row.change_beside, row.remove)]
+    held = [whole(row.rules), whole(row.elements), _kernel_memory(row), whole(row.processes), _memory(row)]
     return [name, str(row.ports), *times, *held, *_latency(row.latency)]
 
 
-def _markdown(lines: t.Sequence[t.Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-
-    def text(line: t.Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths))
-        ]
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|" + "|".join("-" * (width + 1) + ("-" if index == 0 else ":") for index, width in enumerate(widths)) + "|"
-    return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
-
-
-def _cpu_table(run: Run) -> str:
+def _cpu_table(run: Run[Row]) -> str:
     rows = [(subject.name, row) for subject in run.subjects for row in subject.rows if row.cpu]
     headings = ["processor time, s", "ports", *dict.fromkeys(step for _name, row in rows for step in row.cpu)]
-    lines = [[name, str(row.ports), *(_seconds(row.cpu.get(step)) for step in headings[2:])] for name, row in rows]
-    return _markdown([headings, *lines])
+    lines = [[name, str(row.ports), *(seconds(row.cpu.get(step)) for step in headings[2:])] for name, row in rows]
+    return markdown([headings, *lines])
 
 
-def table(run: Run) -> str:
+def table(run: Run[Row]) -> str:
     """The tables, what could not be measured, and on which machine."""
     lines = [list(HEADINGS)]
     for subject in run.subjects:
         lines += [_cells(subject.name, row) for row in subject.rows]
-    parts = [_markdown(lines), _cpu_table(run)]
-    failures = [f"* {subject.name}: {subject.failure}" for subject in run.subjects if subject.failure]
-    if failures:
-        parts.append("Not measured:\n\n" + "\n".join(failures))
-    parts.append("\n".join([f"* date: {run.date}", *(f"* {key}: {value}" for key, value in run.machine.items())]))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([markdown(lines), _cpu_table(run), *closing(run)]) + "\n"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.daemonless.isolation.benchmarks.ports.figures import Figure, Latency, Row, Run, Subject
+from ansible_collections.daemonless.isolation.benchmarks.common.figures import Figure, Run, Subject
+from ansible_collections.daemonless.isolation.benchmarks.ports.figures import Latency, Row
 from ansible_collections.daemonless.isolation.benchmarks.ports.scatter import scattered
 from ansible_collections.daemonless.isolation.benchmarks.ports.table import table
+from ansible_collections.daemonless.isolation.benchmarks.rootfs import figures as rootfs
+from ansible_collections.daemonless.isolation.benchmarks.rootfs.table import table as rootfs_table
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 100, 1000, 10000])
@@ -55,3 +58,21 @@ def test_table() -> None:
     assert second[0].split() == ["|", "processor", "time,", "s", "|", "ports", "|", "publish", "|"]
     assert third == ["Not measured:"]
     assert "* theirs: broken" in table(run)
+
+
+def test_rootfs_table() -> None:
+    """The same of root filesystems; sizes are told in the unit that suits them."""
+    row = rootfs.Row(
+        10, one_more=Figure.of([0.1, 0.2, 0.3]), image=60 * 2**20, each=24 * 2**10, touched=9, touched_by_mount=0,
+        cpu={"one more": Figure(0.15, 0.1, 0.2, 3)},
+    )  # fmt: skip
+    run = Run("today", {}, [Subject("ours", [row]), Subject[rootfs.Row]("theirs", [], "broken")])
+    first, second = (block.splitlines() for block in rootfs_table(run).split("\n\n")[:2])
+    heading, _rule, cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in first]
+    found = dict(zip(heading, cells))
+    assert found["one more, s"] == "0.200"
+    assert (found["image"], found["disk for each"]) == ("60.0 MiB", "24 KiB")
+    assert (found["touched by one more"], found["touched by the mount"]) == ("9", "0")
+    assert found["again, s"] == ""
+    assert second[-1].split() == ["|", "ours", "|", "10", "|", "0.150", "|"]
+    assert "* theirs: broken" in rootfs_table(run)
