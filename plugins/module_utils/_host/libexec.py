@@ -32,6 +32,21 @@ def source(helper: ModuleType) -> str:
     return text
 
 
+def bundle(main: ModuleType, *parts: ModuleType) -> str:
+    """The source text of a program that is made of several helpers: `main` imports `parts`, of which each may import those before it."""
+    texts = {helper.__name__.rpartition(".")[2]: source(helper) for helper in (*parts, main)}
+    return f"""import sys, types
+sys.modules["helpers"] = types.ModuleType("helpers")
+for name, text in {texts!r}.items():
+    module = types.ModuleType("helpers." + name)
+    module.__package__ = "helpers"
+    sys.modules[module.__name__] = module
+    exec(compile(text, name, "exec"), module.__dict__)
+    setattr(sys.modules["helpers"], name, module)
+raise SystemExit(module.main(sys.argv[1:]))
+"""
+
+
 def interpreter() -> str:
     """The Python that runs helpers at boot: the host's own, else the one that runs this module."""
     for path in _INTERPRETERS:

@@ -30,7 +30,8 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.extract
     unpack_file,
     unpack_stream,
 )
-from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers import unpack as helper
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers import archive as archive_helper
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers import confine as confine_helper
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.libexec import source
 
 LIMITS = Limits(1 << 20, 100)
@@ -141,7 +142,7 @@ REFUSED: dict[str, tuple[t.Callable[[str], bytes], str]] = {
     "long name": (lambda out: archive(entry("n" * 300)), "entry 'nnn.*File name too long"),
     "bomb": (lambda out: gzip.compress(archive(entry("a", bytes(50 << 20)))), "entry 'a'.*max_size"),
     "bomb behind the end": (lambda out: gzip.compress(archive(entry("a")) + bytes(50 << 20)), "max_size"),
-    "memory in a header": (lambda out: header_of(8 << 30), "damaged or cut off|MemoryError"),
+    "memory in a header": (lambda out: header_of(8 << 30), "header of 8589934592 bytes"),
     "no archive": (lambda out: b"<html>not found</html>" * 100, "no tar archive"),
     "empty": (lambda out: b"", "no tar archive"),
     "cut off in a file": (lambda out: archive(entry("a", bytes(9000)))[:5000], "cut off.*after a: "),
@@ -253,9 +254,13 @@ def test_compression(tmp_path: pathlib.Path, canary: pathlib.Path, pack: t.Calla
 
 
 PROBE = """
-import ctypes, json, os, sys
-scope = {"__name__": "probe"}
-exec(compile(SOURCE, "unpack", "exec"), scope)
+import ctypes, json, os, sys, types
+sys.modules["helpers"] = types.ModuleType("helpers")
+for name in ("archive", "confine"):
+    module = sys.modules["helpers." + name] = types.ModuleType("helpers." + name)
+    module.__package__ = "helpers"
+    exec(compile(SOURCES[name], name, "exec"), module.__dict__)
+scope = module.__dict__
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(scope["_NEWNS"] | scope["_NEWNET"]) == 0
 scope["confine"](libc, sys.argv[1])
@@ -281,7 +286,8 @@ print(json.dumps(found))
 def test_the_process_that_unpacks_is_confined(tmp_path: pathlib.Path) -> None:
     """What it could do if its reader were taken over."""
     (tmp_path / "file").write_text("x")
-    script = f"SOURCE = {source(helper)!r}\n{PROBE}"
+    sources = {"archive": source(archive_helper), "confine": source(confine_helper)}
+    script = f"SOURCES = {sources!r}\n{PROBE}"
     done = subprocess.run(
         [sys.executable, "-I", "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
     )
