@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
@@ -292,9 +293,9 @@ def _plan_present(spec: ServiceSpec, world: World, want: Desired, project: str, 
         tuple(_prepare(want, instance, world, changes)),
         (SaveRecord(want.record), *steps),
         tuple(finish),
-        _result(want, instance, world, True),
-        warnings,
-        want.predicted,
+        result=_result(want, instance, world, True),
+        warnings=warnings,
+        predicted=want.predicted,
     )
 
 
@@ -326,7 +327,7 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str) -> Plan:
         for item in record.assigned.get("networks", [])
     ]
     steps = (remove, DropRecord(record), Release(record.spec["service"], "rootfs"))
-    return Plan(spec.name, tuple(changes), tuple(prepare), steps, (apply.DropHelpers(),), result)
+    return Plan(spec.name, tuple(changes), tuple(prepare), steps, (apply.DropHelpers(),), result=result)
 
 
 def _check_replaced(specs: t.Sequence[ServiceSpec]) -> None:
@@ -379,4 +380,4 @@ def _quietly(one: Plan, said: set[str]) -> Plan:
     """A plan without warnings that another element has given."""
     fresh = tuple(warning for warning in one.warnings if warning not in said)
     said.update(fresh)
-    return Plan(one.name, one.changes, one.prepare, one.steps, one.finish, one.result, fresh, one.predicted)
+    return replace(one, warnings=fresh)
