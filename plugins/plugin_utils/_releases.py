@@ -38,7 +38,14 @@ LIVE = frozenset(
 )
 """What a service may declare that is no part of its release, since it changes without a new instance."""
 
-ROOTFS_KEYS = ("source", "mode", "size", "files")
+ROOTFS_KEYS = ("source", "remote_src", "pull", "mode", "size", "files", "max_size", "max_entries")
+"""What a service may declare under `rootfs`, as options of rootfs_prepare."""
+
+ROOTFS_LIVE = frozenset({"remote_src", "pull", "max_size", "max_entries"})
+"""What of those says how an image is had, not what is in it."""
+
+ACCESS = frozenset({"username", "password", "tls_verify", "ca_path", "timeout"})
+"""What says how a source is reached, in every kind of source: a password that is changed makes no new release."""
 
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
@@ -53,6 +60,16 @@ def canonical(value: t.Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def _identity(source: t.Any) -> t.Any:
+    """What of a declared source makes its content: not how it is reached."""
+    if not isinstance(source, dict):
+        return source
+    return {
+        kind: {key: value for key, value in given.items() if key not in ACCESS} if isinstance(given, dict) else given
+        for kind, given in source.items()
+    }
+
+
 def release(service: Data) -> str:
     """The release of a declared service: seven hexadecimal digits.
 
@@ -60,6 +77,10 @@ def release(service: Data) -> str:
     no port. So they are the same on every host, in check mode, and after an upgrade of the collection.
     """
     declared = {key: value for key, value in service.items() if key not in LIVE and value is not None}
+    rootfs = declared.get("rootfs")
+    if isinstance(rootfs, dict):
+        declared["rootfs"] = {key: value for key, value in rootfs.items() if key not in ROOTFS_LIVE}
+        declared["rootfs"]["source"] = _identity(rootfs.get("source"))
     text = canonical({"release_format": RELEASE_FORMAT, "service": service["name"], "declared": declared})
     return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_LENGTH]
 
@@ -81,6 +102,11 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
             for required in ("rootfs", "command"):
                 if not service.get(required):
                     raise PlanError(f"service {name} ({variable}): {required} is missing")
+            unknown = sorted(set(service["rootfs"]) - set(ROOTFS_KEYS))
+            if unknown:
+                raise PlanError(
+                    f"service {name} ({variable}): rootfs: {', '.join(unknown)} is not known here: give {', '.join(ROOTFS_KEYS)}"
+                )
             if service.get("strategy", "recreate") != "recreate":
                 raise PlanError(
                     f"service {name}: strategy {service['strategy']!r} is not known: this version has recreate"

@@ -74,6 +74,19 @@ def test_what_changes_live_is_no_part_of_the_release(key: str) -> None:
     assert _releases.release({**WEB, key: "other"}) == _releases.release(WEB)
 
 
+def test_a_misspelt_option_of_a_root_filesystem_is_refused() -> None:
+    with pytest.raises(_releases.PlanError, match="service web .*rootfs: moed is not known here"):
+        _releases.merge_services({"isolation_services": [{**WEB, "rootfs": {**WEB["rootfs"], "moed": "read_only"}}]})
+
+
+def test_how_an_image_is_had_is_no_part_of_the_release() -> None:
+    registry = {"image": "registry.example/web:1.4", "revision": "2"}
+    reached = {**registry, "username": "deploy", "password": "canary", "tls_verify": False}
+    plain = _releases.release({**WEB, "rootfs": {"source": {"registry": registry}}})
+    assert _releases.release({**WEB, "rootfs": {"source": {"registry": reached}, "pull": "always"}}) == plain
+    assert _releases.release({**WEB, "rootfs": {"source": {"registry": {**registry, "revision": "3"}}}}) != plain
+
+
 @pytest.mark.parametrize("key", ["command", "environment", "rootfs", "user", "networks", "tmpfs", "capabilities"])
 def test_what_is_fixed_in_an_instance_makes_the_release(key: str) -> None:
     assert _releases.release({**WEB, key: ["other"]}) != _releases.release(WEB)
