@@ -66,6 +66,10 @@ options:
     description:
       - The most swap, or V(max). With version 1 it needs O(memory_max) too.
     type: str
+  memory_zswap_max:
+    description:
+      - The most memory for compressed swap, or V(max). Not with version 1, nor with systemd before 253.
+    type: str
   pids_max:
     description:
       - The most processes and threads, or V(max).
@@ -97,10 +101,42 @@ options:
       wiops:
         description: Writes per second, or V(max).
         type: str
+  io_latency:
+    description:
+      - Latencies that disks shall keep for this slice. While one does not, siblings with longer ones, or with none, have to wait.
+      - Not with version 1, nor with a kernel that was built without C(CONFIG_BLK_CGROUP_IOLATENCY), as those of Debian are.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description: The node of a whole disk, or a link to it.
+        type: path
+        required: true
+      target:
+        description: The latency, such as V(25ms).
+        type: str
+        required: true
+  hugetlb_max:
+    description:
+      - The most memory in huge pages, for each size of them. A process that touches more is killed by C(SIGBUS).
+      - The kernel rounds down to whole huge pages. A size that is not given has no limit.
+      - Not under systemd, which has no property for it. With version 1 the controller C(hugetlb) must be mounted.
+    type: list
+    elements: dict
+    suboptions:
+      page_size:
+        description: A size of huge pages that this host has, such as V(2MB).
+        type: str
+        required: true
+      limit:
+        description: Bytes, such as V(64M), V(0) for none, or V(max).
+        type: str
+        required: true
   unified:
     description:
       - Raw keys of version 2 that have no option of their own, with their text of one line. Quote them.
       - A key that is no longer given goes back to the value that it had before it was first set.
+      - A controller, a file, a disk, a CPU or an amount of memory that this host does not have is refused before anything is changed.
       - Refused under systemd, which allows no other writer in control groups that it manages.
     type: dict
     default: {}
@@ -194,16 +230,37 @@ slice:
       memory_high: max
       memory_low: 0
       memory_min: 0
-      memory_swap_max: max
+      memory_swap_max: 0
+      memory_zswap_max: max
       pids_max: 64
       io_weight: 100
-      io_max: []
+      io_max: [{device: /dev/vda, rbps: max, wbps: 10485760, riops: 100, wiops: max}]
     usage:
       memory_current: 5242880
+      swap_current: 0
       pids_current: 3
       cpu_usage_usec: 81234
-      cpu_throttled_usec: 0
-      oom_kills: 0
+      io:
+        - {device: /dev/vda, rbytes: 1048576, wbytes: 4096, rios: 12, wios: 1}
+    peak:
+      memory: 9437184
+      swap: 0
+      pids: 5
+    pressure:
+      cpu:
+        some: {avg10: 0.5, avg60: 0.12, avg300: 0.03, total_usec: 41233}
+        full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+      memory:
+        some: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+        full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+      io:
+        some: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 1290}
+        full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 1102}
+    throttling:
+      nr_periods: 20
+      nr_throttled: 2
+      throttled_usec: 81002
+    oom_kills: 0
   contains:
     name:
       description: The slice's name.
@@ -226,11 +283,34 @@ slice:
     effective:
       description:
         - The limits in force, with those that the kernel has by default. Sizes are bytes. Limits that this host can't have are not listed.
-        - Raw keys of O(unified) are under V(unified).
+        - Latencies are microseconds. Raw keys of O(unified) are under V(unified).
       type: dict
     usage:
-      description: What the slice uses and has used, as far as the kernel tells. Empty when the slice is only predicted, or inactive.
+      description:
+        - What the slice uses, as far as the kernel tells. Empty when the slice is only predicted, or inactive.
+        - V(memory_current) and V(swap_current) in bytes, V(pids_current), V(cpu_usage_usec) of CPU time since it was made, and under V(io) what
+          it has read and written of each disk.
       type: dict
+    peak:
+      description:
+        - The most that it has used since it was made, V(memory) and V(swap) in bytes and V(pids). Empty like RV(slice.usage).
+        - Kernels before 5.19 have no peak of memory with version 2.
+      type: dict
+    pressure:
+      description:
+        - How long processes have waited for V(cpu), V(memory) and V(io). V(some) is the time in which at least one waited, V(full) the time in
+          which all did, in percent of the last 10, 60 and 300 seconds, and in microseconds since the slice was made.
+        - Null with version 1, with a kernel that does not measure it, and when RV(slice.usage) is empty.
+      type: dict
+    throttling:
+      description:
+        - How often O(cpu_max) has held it, V(nr_throttled) of V(nr_periods), and for how long in all. Null when RV(slice.usage) is empty.
+      type: dict
+    oom_kills:
+      description:
+        - How many processes the kernel has killed because memory was short. Null when RV(slice.usage) is empty.
+        - With version 1 those of instances that have been removed are not counted any more.
+      type: int
 results:
   description: What became of each element, in the order in which they were given.
   returned: always, unless an option is refused

@@ -55,6 +55,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ host.services | selectattr('state', 'eq', 'started') | map(attribute='name') }}"
 
+- name: Show which slices have lost processes for want of memory
+  ansible.builtin.debug:
+    msg: "{{ host.slices | selectattr('oom_kills') | map(attribute='name') }}"
+
 - name: Look at the published ports of one project
   daemonless.isolation.host_info:
     gather_subset: [portmaps]
@@ -74,15 +78,48 @@ bridges:
       addresses: [10.88.0.1/24]
       mode: nat
 slices:
-  description: Slices, as M(daemonless.isolation.cgroup_slice) returns them.
+  description:
+    - Slices, as M(daemonless.isolation.cgroup_slice) returns them.
+    - Beside the limits in force, each tells its C(usage), its C(peak), its C(pressure), the C(throttling) of its CPU time and its
+      C(oom_kills). The module named above says what is in each.
   returned: when gathered
   type: list
   elements: dict
   sample:
     - name: web/3fa91c2
       project: default
-      path: /isolation/web/3fa91c2
-      effective: {memory_max: 268435456}
+      state: present
+      path: /isolation.slice/isolation-web.slice/isolation-web-3fa91c2.slice
+      unit: isolation-web-3fa91c2.slice
+      manager: systemd
+      version: v2
+      effective: {cpu_max: 50000/100000, memory_max: 268435456, pids_max: 64}
+      usage:
+        memory_current: 5242880
+        swap_current: 0
+        pids_current: 3
+        cpu_usage_usec: 81234
+        io:
+          - {device: /dev/vda, rbytes: 1048576, wbytes: 4096, rios: 12, wios: 1}
+      peak:
+        memory: 9437184
+        swap: 0
+        pids: 5
+      pressure:
+        cpu:
+          some: {avg10: 0.5, avg60: 0.12, avg300: 0.03, total_usec: 41233}
+          full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+        memory:
+          some: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+          full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 0}
+        io:
+          some: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 1290}
+          full: {avg10: 0.0, avg60: 0.0, avg300: 0.0, total_usec: 1102}
+      throttling:
+        nr_periods: 20
+        nr_throttled: 2
+        throttled_usec: 81002
+      oom_kills: 0
 rootfs:
   description: Root filesystems, and whether they are mounted and by which processes they are used.
   returned: when gathered

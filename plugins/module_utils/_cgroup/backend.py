@@ -20,7 +20,7 @@ class Target:
     """What a slice shall have here. `raw` holds the unified keys, also those that go back to the kernel's own value.
 
     `values` is what the kernel will show. `asked` is what was asked for, which is more where a v1 cpuset names just what its
-    parent has. `freed` are disks that had limits and have none any more.
+    parent has. `freed` are disks that had limits and have none any more, `calmed` those that had a latency to keep.
     """
 
     values: Values = field(default_factory=dict)
@@ -28,6 +28,7 @@ class Target:
     raw: t.Mapping[str, str] = field(default_factory=dict)
     asked_raw: t.Mapping[str, str] = field(default_factory=dict)
     freed: tuple[str, ...] = ()
+    calmed: tuple[str, ...] = ()
     frozen: bool = False
     has_children: bool = False
 

@@ -50,16 +50,19 @@ def _some(pids: t.Collection[int]) -> str:
 
 def _trees(target: Target, host: Host) -> tuple[Hierarchy, ...]:
     """The hierarchies in which the slice has a directory."""
-    extra = [
-        tree for tree in (host.raw_tree(key) for key in target.raw) if tree is not None and tree not in host.core()
-    ]
-    return (*host.core(), *dict.fromkeys(extra))
+    needed = [host.raw_tree(key) for key in target.raw]
+    needed += [host.tree(LIMITS[option].controller) for option in _limited(target)]
+    return (*host.core(), *dict.fromkeys(tree for tree in needed if tree is not None and tree not in host.core()))
+
+
+def _limited(target: Target) -> list[str]:
+    return [option for option, value in target.values.items() if value != LIMITS[option].default]
 
 
 def _controllers(target: Target, host: Host) -> tuple[str, ...]:
     """The v2 controllers that the slice needs."""
     names = [*_BASE, *(key.split(".", 1)[0] for key in target.raw)]
-    names += [LIMITS[option].controller for option, value in target.values.items() if value != LIMITS[option].default]
+    names += [LIMITS[option].controller for option in _limited(target)]
     there = {name for tree in host.hierarchies if tree.version == 2 for name in tree.controllers}
     return tuple(sorted(there.intersection(names)))
 

@@ -30,6 +30,10 @@ def exists(state: SliceState) -> bool:
     return state.unit is not None and state.unit.text is not None
 
 
+def _text(target: Target, state: SliceState) -> str:
+    return unit.render(state.name, target.values, target.freed, target.calmed)
+
+
 def foreign(state: SliceState, records: t.Collection[str]) -> str | None:
     """Why a unit that is there can't be taken over; None if there is none, or it is ours."""
     found = state.unit
@@ -44,7 +48,7 @@ def foreign(state: SliceState, records: t.Collection[str]) -> str | None:
 def drift(target: Target, state: SliceState, host: Host) -> tuple[str, t.Any, t.Any] | None:
     """What differs beside limits: a name and its values before and after."""
     found = state.unit
-    if found is None or found.text != unit.render(state.name, target.values, target.freed):
+    if found is None or found.text != _text(target, state):
         return ("unit file", "different", systemd.unit_file(systemd.slice_unit(state.name)))
     return ("unit", "changed since it was loaded", "loaded") if found.stale else None
 
@@ -57,7 +61,7 @@ def check_overrides(target: Target, state: SliceState, differing: t.Sequence[str
     found = state.unit
     if found is None or not found.drop_ins or not differing or found.stale:
         return
-    if found.text == unit.render(state.name, target.values, target.freed):
+    if found.text == _text(target, state):
         raise IsolationError(
             f"{state.name}: {', '.join(differing)}: overridden by {found.drop_ins}:"
             f" remove that file, or run systemctl revert {systemd.slice_unit(state.name)}"
@@ -67,7 +71,7 @@ def check_overrides(target: Target, state: SliceState, differing: t.Sequence[str
 def present(target: Target, state: SliceState, host: Host, record: Record) -> Actions:
     """Write the unit, have systemd apply it, start it, so that it is visible with its limits before anything is in it."""
     name = systemd.slice_unit(state.name)
-    text = unit.render(state.name, target.values, target.freed)
+    text = _text(target, state)
     found = state.unit
     prepare: list[Step] = []
     if found is None or found.text != text:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from .._host import cgroupfs, systemd
 from .._host.cgroupfs import Hierarchy
 from .._host.records import Record
-from . import v1, v2
-from .limits import Values
+from . import metrics, unit, v1, v2
+from .limits import LIMITS, Values
 
 RECORDS = "cgroup"
 """The folder of this layer's records."""
@@ -24,17 +24,26 @@ DEFAULTS = "unified_defaults"
 FREED = "freed_disks"
 """In a record's `assigned`, under systemd: disks that were limited once."""
 
+CALMED = "calmed_disks"
+"""In a record's `assigned`, under systemd: disks that had a latency to keep once."""
+
 _CORE = ("cpu", "cpuacct", "cpuset", "memory", "pids", "io", "blkio", "freezer")
 """Controllers whose v1 hierarchies a slice lies in; a runtime makes directories in the others when it needs them."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """What limits depend on. `disks` maps nodes of whole disks to device numbers, `devices` the paths that a task gives."""
+    """What limits depend on. `disks` maps nodes of whole disks to device numbers, `devices` the paths that a task gives.
+
+    `lacking` are interface files that the kernel has not. `settings` are those that can be read and written, by controller of
+    v2, as far as a group was there to be looked at. `huge_pages` are sizes in bytes by their names.
+    """
 
     manager: str
     hierarchies: tuple[Hierarchy, ...] = ()
     lacking: frozenset[str] = frozenset()
+    settings: t.Mapping[str, frozenset[str]] = field(default_factory=dict)
+    huge_pages: t.Mapping[str, int] = field(default_factory=dict)
     cpus: frozenset[int] = frozenset({0})
     nodes: frozenset[int] = frozenset({0})
     memory: int = 0
@@ -65,6 +74,20 @@ class Host:
             if name in tree.controllers:
                 return tree
         return None
+
+    def unentered(self, tree: Hierarchy) -> bool:
+        """Whether no service is in a hierarchy: beside v1's, the runtime leaves out the one of v2."""
+        return tree.version == 2 and self.version == "hybrid"
+
+    def serves(self, option: str) -> bool:
+        """Whether this host can have a limit."""
+        tree = self.tree(LIMITS[option].controller)
+        if tree is None or self.unentered(tree):
+            return False
+        files = (v1 if tree.version == 1 else v2).FILES.get(option)
+        if files is None or self.lacking.intersection(files):
+            return False
+        return self.manager != "systemd" or unit.serves(option, self.systemd)
 
     def raw_tree(self, key: str) -> Hierarchy | None:
         """The v2 hierarchy that has the controller of a raw key; None if no controller of v2 does."""
@@ -102,7 +125,7 @@ class Unit:
 class SliceState:
     """One slice. `present` are the hierarchies that have its directory, `controllers` those of v2 that reach it.
 
-    `raw` holds its unified keys, `processes` those inside and below, `parent` the cpuset above.
+    `raw` holds its unified keys, `processes` those inside and below, `parent` the cpuset above, `figures` what `metrics` tells.
     """
 
     name: str
@@ -111,7 +134,7 @@ class SliceState:
     controllers: frozenset[str] = frozenset()
     limits: Values = field(default_factory=dict)
     raw: t.Mapping[str, str] = field(default_factory=dict)
-    usage: t.Mapping[str, int] = field(default_factory=dict)
+    figures: t.Mapping[str, t.Any] = field(default_factory=metrics.nothing)
     parent: t.Mapping[str, str] = field(default_factory=dict)
     processes: frozenset[int] = frozenset()
     frozen: bool = False

@@ -17,6 +17,8 @@ MAX = "max"
 RATES = ("rbps", "wbps", "riops", "wiops")
 """What `io_max` limits per disk: bytes and operations per second, read and written."""
 
+_PAGE_UNITS = (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10))
+
 PERIOD = 100_000
 """Microseconds of a period of `cpu_max` unless one is given (cgroup-v2.rst, cpu.max)."""
 
@@ -38,15 +40,70 @@ class DiskLimit:
             **{rate: MAX if value is None else value for rate, value in self.rates().items()},
         }
 
+    def show(self) -> str:
+        """For diffs."""
+        parts = [self.device]
+        for rate, value in self.rates().items():
+            if value is not None:
+                parts.append(f"{rate}={format_size(value) if rate.endswith('bps') else value}")
+        return " ".join(parts)
+
     def rates(self) -> dict[str, int | None]:
         """The rates by name."""
         return {rate: getattr(self, rate) for rate in RATES}
 
 
-Value = t.Union[int, str, tuple[DiskLimit, ...]]
-"""Bytes, a weight or a count; `max`, `QUOTA/PERIOD` in microseconds, a list of CPUs, a raw value; limits of disks."""
+@dataclass(frozen=True)
+class DiskLatency:
+    """The latency that one disk shall keep, in microseconds; groups with longer ones wait while it does not."""
+
+    device: str
+    target: int
+
+    def document(self) -> dict[str, t.Any]:
+        """For results and records."""
+        return {"device": self.device, "target": self.target}
+
+    def show(self) -> str:
+        """For diffs."""
+        return f"{self.device} {self.target}us"
+
+
+@dataclass(frozen=True)
+class PageLimit:
+    """The bytes of huge pages of one size; the size is written as the kernel and OCI do: `2MB`."""
+
+    page_size: str
+    limit: int
+
+    def document(self) -> dict[str, t.Any]:
+        """For results and records."""
+        return {"page_size": self.page_size, "limit": self.limit}
+
+    def show(self) -> str:
+        """For diffs."""
+        return f"{self.page_size} {format_size(self.limit)}"
+
+
+Value = t.Union[int, str, tuple[t.Union[DiskLimit, DiskLatency, PageLimit], ...]]
+"""Bytes, a weight or a count; `max`, `QUOTA/PERIOD` in microseconds, a list of CPUs, a raw value; limits per disk or page size."""
 
 Values = t.Mapping[str, Value]
+
+
+def disk_limits(value: Value | None) -> tuple[DiskLimit, ...]:
+    """The disks of a value of `io_max`."""
+    return tuple(item for item in value if isinstance(item, DiskLimit)) if isinstance(value, tuple) else ()
+
+
+def disk_latencies(value: Value | None) -> tuple[DiskLatency, ...]:
+    """The disks of a value of `io_latency`."""
+    return tuple(item for item in value if isinstance(item, DiskLatency)) if isinstance(value, tuple) else ()
+
+
+def page_limits(value: Value | None) -> tuple[PageLimit, ...]:
+    """The page sizes of a value of `hugetlb_max`."""
+    return tuple(item for item in value if isinstance(item, PageLimit)) if isinstance(value, tuple) else ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +131,26 @@ LIMITS: t.Mapping[str, Limit] = {
         Limit("memory_low", "memory", 0, size=True),
         Limit("memory_min", "memory", 0, size=True),
         Limit("memory_swap_max", "memory", MAX, size=True),
+        Limit("memory_zswap_max", "memory", MAX, size=True),
         Limit("pids_max", "pids", MAX),
         Limit("io_weight", "io", 100),
         Limit("io_max", "io", ()),
+        Limit("io_latency", "io", ()),
+        Limit("hugetlb_max", "hugetlb", ()),
     )
 }
 """All named limits, in the order in which they are shown and written."""
+
+
+def changed_sizes(value: Value, before: Value | None) -> list[str]:
+    """The page sizes at which two values of `hugetlb_max` differ."""
+    return sorted({pages.page_size for pages in set(page_limits(value)) ^ set(page_limits(before))})
+
+
+def page_name(size: int) -> str:
+    """A size of huge pages as the kernel names its files (mm/hugetlb_cgroup.c, mem_fmt)."""
+    unit, scale = next(((unit, scale) for unit, scale in _PAGE_UNITS if size >= scale), ("KB", 1 << 10))
+    return f"{size // scale}{unit}"
 
 
 def format_list(numbers: t.Iterable[int]) -> str:
@@ -121,26 +192,18 @@ def own_list(text: str, parents: str | None) -> str:
 
 
 def show(option: str, value: Value | None) -> t.Any:
-    """A value as a diff shows it: sizes with their unit, the disks of `io_max` in one line."""
+    """A value as a diff shows it: sizes with their unit, each disk or page size in one line."""
     limit = LIMITS.get(option)
     if limit is not None and limit.size and isinstance(value, int):
         return format_size(value)
     if isinstance(value, tuple):
-        return [f"{disk.device} {_show_rates(disk)}" for disk in value] or "none"
+        return [item.show() for item in value] or "none"
     return value
 
 
-def _show_rates(disk: DiskLimit) -> str:
-    parts = []
-    for rate, value in disk.rates().items():
-        if value is not None:
-            parts.append(f"{rate}={format_size(value) if rate.endswith('bps') else value}")
-    return " ".join(parts)
-
-
 def document(values: Values) -> dict[str, t.Any]:
-    """Values for results and records: numbers as numbers, disks as dictionaries."""
+    """Values for results and records: numbers as numbers, disks and page sizes as dictionaries."""
     return {
-        option: [disk.document() for disk in value] if isinstance(value, tuple) else value
+        option: [item.document() for item in value] if isinstance(value, tuple) else value
         for option, value in values.items()
     }

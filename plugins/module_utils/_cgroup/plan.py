@@ -13,10 +13,10 @@ from .._errors import InvalidOption, IsolationError
 from .._host import systemd
 from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan, compare
-from . import by_cgroupfs, by_systemd
+from . import by_cgroupfs, by_systemd, metrics
 from .backend import Backend, Target
-from .facts import DEFAULTS, FREED, RECORDS, Host, SliceState, World
-from .limits import LIMITS, Value, Values, document, show
+from .facts import CALMED, DEFAULTS, FREED, RECORDS, Host, SliceState, World
+from .limits import LIMITS, Value, Values, disk_latencies, disk_limits, document, show
 from .spec import Spec
 from .want import asked, wanted, wanted_raw, warnings
 
@@ -38,7 +38,7 @@ def describe(state: SliceState, host: Host) -> dict[str, t.Any]:
         "manager": host.manager,
         "version": host.version,
         "effective": effective,
-        "usage": dict(state.usage),
+        **state.figures,
     }
     if host.manager == "systemd":
         found["unit"] = systemd.slice_unit(state.name)
@@ -72,15 +72,17 @@ def _changes(spec: Spec, target: Target, state: SliceState, host: Host, record: 
     return tuple(lines)
 
 
-def _freed_disks(values: Values, state: SliceState, host: Host) -> tuple[str, ...]:
-    """Disks that have or had limits, and shall have none."""
+def _left_disks(option: str, note: str, values: Values, state: SliceState, host: Host) -> tuple[str, ...]:
+    """Disks that have or had a value of an option, and shall have none; systemd has to be told so by name."""
 
-    def nodes(value: Value) -> set[str]:
-        return {disk.device for disk in value} if isinstance(value, tuple) else set()
+    def nodes(value: Value | None) -> set[str]:
+        return {disk.device for disk in disk_limits(value)} | {disk.device for disk in disk_latencies(value)}
 
-    noted = state.record.assigned.get(FREED, []) if state.record is not None else []
-    once = {*noted, *nodes(state.limits.get("io_max", ()))}
-    return tuple(sorted(once.intersection(host.disks) - nodes(values.get("io_max", ()))))
+    if host.manager != "systemd":
+        return ()
+    noted = state.record.assigned.get(note, []) if state.record is not None else []
+    once = {*noted, *nodes(state.limits.get(option))}
+    return tuple(sorted(once.intersection(host.disks) - nodes(values.get(option))))
 
 
 def _plan_present(spec: Spec, world: World, project: str, has_children: bool) -> tuple[Plan, bool]:
@@ -94,10 +96,12 @@ def _plan_present(spec: Spec, world: World, project: str, has_children: bool) ->
     raw = wanted_raw(spec, state, host, assigned.get(DEFAULTS, {}))
     cpusets = {option: value for option, value in spec.limits.items() if option.startswith("cpuset")}
     asked_values = {option: cpusets.get(option, value) for option, value in values.items()}
-    freed = _freed_disks(values, state, host) if host.manager == "systemd" else ()
-    target = Target(values, asked_values, raw, spec.unified, freed, spec.state == "frozen", has_children)
-    if freed or FREED in assigned:
-        assigned = {**assigned, FREED: list(freed)}
+    freed = _left_disks("io_max", FREED, values, state, host)
+    calmed = _left_disks("io_latency", CALMED, values, state, host)
+    target = Target(values, asked_values, raw, spec.unified, freed, calmed, spec.state == "frozen", has_children)
+    for note, disks in ((FREED, freed), (CALMED, calmed)):
+        if disks or note in assigned:
+            assigned = {**assigned, note: list(disks)}
     record = Record(
         RECORDS, spec.name, project, {"limits": asked(asked_values), "unified": dict(spec.unified)}, assigned
     )
@@ -110,7 +114,7 @@ def _plan_present(spec: Spec, world: World, project: str, has_children: bool) ->
     actions = backend.present(target, state, host, record)
     # The record comes first: a killed run leaves nothing that is not known to be ours.
     first: tuple[Step, ...] = () if record == state.record else (SaveRecord(record),)
-    expected = replace(state, record=record, limits=values, raw=raw, usage={}, frozen=target.frozen)
+    expected = replace(state, record=record, limits=values, raw=raw, figures=metrics.nothing(), frozen=target.frozen)
     return (
         Plan(
             spec.name,

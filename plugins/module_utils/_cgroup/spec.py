@@ -12,8 +12,23 @@ from dataclasses import dataclass, field
 
 from .._errors import InvalidOption
 from .._names import check_path_name
-from .._units import parse_cpu, parse_size
-from .limits import LIMITS, MAX, PERIOD, RATES, DiskLimit, Value, Values, format_list, parse_list
+from .._units import parse_cpu, parse_seconds, parse_size
+from .limits import (
+    LIMITS,
+    MAX,
+    PERIOD,
+    RATES,
+    DiskLatency,
+    DiskLimit,
+    PageLimit,
+    Value,
+    Values,
+    disk_latencies,
+    disk_limits,
+    format_list,
+    page_name,
+    parse_list,
+)
 
 OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
@@ -26,6 +41,7 @@ OPTIONS: dict[str, t.Any] = {
     "memory_low": {"type": "str"},
     "memory_min": {"type": "str"},
     "memory_swap_max": {"type": "str"},
+    "memory_zswap_max": {"type": "str"},
     "pids_max": {"type": "str"},
     "io_weight": {"type": "int"},
     "io_max": {
@@ -37,6 +53,22 @@ OPTIONS: dict[str, t.Any] = {
             "wbps": {"type": "str"},
             "riops": {"type": "str"},
             "wiops": {"type": "str"},
+        },
+    },
+    "io_latency": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "device": {"type": "path", "required": True},
+            "target": {"type": "str", "required": True},
+        },
+    },
+    "hugetlb_max": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "page_size": {"type": "str", "required": True},
+            "limit": {"type": "str", "required": True},
         },
     },
     "unified": {"type": "dict", "default": {}},
@@ -60,10 +92,13 @@ _NAMED = {
     "memory.low": "memory_low",
     "memory.min": "memory_min",
     "memory.swap.max": "memory_swap_max",
+    "memory.zswap.max": "memory_zswap_max",
     "pids.max": "pids_max",
     "io.weight": "io_weight",
     "io.max": "io_max",
+    "io.latency": "io_latency",
 }
+_HUGE_PAGES = re.compile(r"hugetlb\.[^.]+\.max")
 
 
 @dataclass(frozen=True)
@@ -76,10 +111,10 @@ class Spec:
     limits: Values = field(default_factory=dict)
     unified: t.Mapping[str, str] = field(default_factory=dict)
 
-    def disks(self) -> tuple[DiskLimit, ...]:
-        """The disks of `io_max`, by the paths that were given."""
-        value = self.limits.get("io_max", ())
-        return value if isinstance(value, tuple) else ()
+    def disks(self) -> tuple[tuple[str, str], ...]:
+        """The paths of disks that were given, each with its option."""
+        rates, latencies = disk_limits(self.limits.get("io_max")), disk_latencies(self.limits.get("io_latency"))
+        return (*(("io_max", disk.device) for disk in rates), *(("io_latency", disk.device) for disk in latencies))
 
 
 def _weight(value: int, option: str) -> int:
@@ -154,6 +189,34 @@ def _io_max(value: t.Sequence[t.Mapping[str, t.Any]], option: str) -> tuple[Disk
     return tuple(disks)
 
 
+def _io_latency(value: t.Sequence[t.Mapping[str, t.Any]], option: str) -> tuple[DiskLatency, ...]:
+    disks = []
+    for element in value:
+        device, target = element["device"], element["target"]
+        microseconds = round(parse_seconds(target, f"{option}: {device}: target") * 1_000_000)
+        if microseconds < 1:
+            raise InvalidOption(
+                f"{option}: {device}: target: {target!r} is less than a microsecond: write one such as 25ms"
+            )
+        disks.append(DiskLatency(device, microseconds))
+    return tuple(disks)
+
+
+def _hugetlb_max(value: t.Sequence[t.Mapping[str, t.Any]], option: str) -> tuple[PageLimit, ...]:
+    found: dict[str, PageLimit] = {}
+    unlimited: set[str] = set()
+    for element in value:
+        size = page_name(parse_size(element["page_size"], f"{option}: page_size"))
+        if size in found or size in unlimited:
+            raise InvalidOption(f"{option}: {size} is given more than once")
+        limit = _size(element["limit"], f"{option}: {size}: limit")
+        if isinstance(limit, int):
+            found[size] = PageLimit(size, limit)
+        else:
+            unlimited.add(size)
+    return tuple(found[size] for size in sorted(found))
+
+
 def _unified(value: t.Mapping[str, t.Any]) -> dict[str, str]:
     found = {}
     for key, raw in value.items():
@@ -161,6 +224,8 @@ def _unified(value: t.Mapping[str, t.Any]) -> dict[str, str]:
             raise InvalidOption(f"unified: {key!r} is not an interface file of cgroup v2, such as memory.oom.group")
         if key in _NAMED:
             raise InvalidOption(f"unified: {key} has an option of its own: use {_NAMED[key]}")
+        if _HUGE_PAGES.fullmatch(key):
+            raise InvalidOption(f"unified: {key} has an option of its own: use hugetlb_max")
         if key.startswith("cgroup."):
             raise InvalidOption(
                 f"unified: {key} belongs to the group's structure, not to its limits; use state for freezing"
@@ -179,6 +244,8 @@ _PARSERS: dict[str, t.Callable[[t.Any, str], Value]] = {
     "pids_max": _pids,
     "io_weight": _weight,
     "io_max": _io_max,
+    "io_latency": _io_latency,
+    "hugetlb_max": _hugetlb_max,
 }
 
 

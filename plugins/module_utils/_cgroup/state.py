@@ -15,12 +15,16 @@ from .._host.boot import gaps
 from .._host.cgroupfs import Hierarchy
 from .._host.files import read_text
 from .._host.records import Record, load_records
-from . import boot, unit, v1, v2
+from . import boot, metrics, unit, v1, v2
 from .facts import DEFAULTS, RECORDS, Host, SliceState, Unit, World
-from .limits import LIMITS, Value, parse_list
+from .limits import LIMITS, Value, page_name, parse_list
 from .spec import Spec
 
 _UNIT_PROPERTIES = ("FragmentPath", "ActiveState", "NeedDaemonReload", "DropInPaths")
+
+
+_SYMBOLS = {"io.latency": "iolatency_set_limit", "memory.zswap.max": "zswap_max_write"}
+"""Files of v2 that many kernels are built without, and the function that is there with each."""
 
 
 def _lacking(trees: t.Sequence[Hierarchy]) -> frozenset[str]:
@@ -41,6 +45,30 @@ def _lacking(trees: t.Sequence[Hierarchy]) -> frozenset[str]:
     return frozenset(gone)
 
 
+def _unbuilt(specs: t.Sequence[Spec], trees: t.Sequence[Hierarchy]) -> set[str]:
+    """Files that are asked for and that the kernel was built without, also where no group shows it yet."""
+    asked = {option for spec in specs if spec.state != "absent" for option in spec.limits}
+    files = {file for option in asked for file in v2.FILES[option] if file in _SYMBOLS}
+    if not files or all(tree.version == 1 for tree in trees):
+        return set()
+    names = cgroupfs.kernel_functions([_SYMBOLS[file] for file in files])
+    return set() if names is None else {file for file in files if _SYMBOLS[file] not in names}
+
+
+def _settings(trees: t.Sequence[Hierarchy]) -> dict[str, frozenset[str]]:
+    """The files of each controller of v2 that can be read and written, from the groups below the root that have it."""
+    found: dict[str, frozenset[str]] = {}
+    for tree in trees if any(tree.version == 2 for tree in trees) else ():
+        for child in cgroupfs.children(tree.path) if tree.version == 2 else ():
+            directory = os.path.join(tree.path, child)
+            enabled = cgroupfs.read_files(directory, ["cgroup.controllers"]).get("cgroup.controllers", "").split()
+            names = cgroupfs.settings(directory)
+            for controller in enabled:
+                here = frozenset(name for name in names if name.startswith(controller + "."))
+                found[controller] = found.get(controller, frozenset()) | here
+    return found
+
+
 def _expected(tree: Hierarchy, controllers: t.Collection[str]) -> set[str]:
     """The interface files of our limits that a group with these controllers has."""
     words = v1 if tree.version == 1 else v2
@@ -56,11 +84,11 @@ def _find_disks(specs: t.Iterable[Spec]) -> dict[str, str]:
     """Device numbers of the paths that a task names."""
     found = {}
     for spec in specs:
-        for disk in spec.disks() if spec.state != "absent" else ():
+        for option, path in spec.disks() if spec.state != "absent" else ():
             try:
-                found[disk.device] = machine.disk_of(disk.device)
+                found[path] = machine.disk_of(path)
             except InvalidOption as error:
-                raise InvalidOption(f"{spec.name}: io_max: {error}") from None
+                raise InvalidOption(f"{spec.name}: {option}: {error}") from None
     return found
 
 
@@ -74,7 +102,9 @@ def observe_host(specs: t.Sequence[Spec] = ()) -> Host:
     return Host(
         manager="systemd" if managed else "cgroupfs",
         hierarchies=trees,
-        lacking=_lacking(trees),
+        lacking=_lacking(trees) | _unbuilt(specs, trees),
+        settings=_settings(trees) if any(spec.unified for spec in specs) else {},
+        huge_pages={page_name(size): size for size in cgroupfs.huge_pages()},
         cpus=parse_list(machine.online_cpus()),
         nodes=parse_list(machine.online_nodes()),
         memory=machine.memory_total(),
@@ -86,17 +116,29 @@ def observe_host(specs: t.Sequence[Spec] = ()) -> Host:
     )
 
 
-def _limit_files(tree: Hierarchy, usage: bool) -> list[str]:
-    """The files to read in one hierarchy. v2 shows the CPU time of every group, with or without its controller."""
-    words = v1 if tree.version == 1 else v2
+def _files(host: Host, tree: Hierarchy) -> list[str]:
+    """The files to read in one hierarchy. v2 shows CPU time and pressure of every group, with or without controllers."""
+    words, figures = (v1, metrics.V1) if tree.version == 1 else (v2, metrics.V2)
     found = _expected(tree, tree.controllers)
-    if usage:
-        found |= {
-            name
-            for name in words.USAGE
-            if name.split(".", maxsplit=1)[0] in {*tree.controllers, *(["cpu"] if tree.version == 2 else [])}
-        }
+    if "hugetlb" in tree.controllers:
+        found |= {words.page_file(size) for size in host.huge_pages}
+    if not host.unentered(tree):
+        found |= {name for name in figures if tree.version == 2 or name.split(".", 1)[0] in tree.controllers}
     return sorted(found)
+
+
+def _figures(host: Host, path: str, files: t.Mapping[str, str]) -> dict[str, t.Any]:
+    if host.version == "v2":
+        return metrics.read_v2(files, host.numbers)
+    found = metrics.read_v1(files, host.numbers)
+    memory = host.tree("memory")
+    if memory is not None:
+        # v1 counts a kill in the victim's own group alone, which a runtime makes below the slice.
+        groups = cgroupfs.descendants(os.path.join(memory.path, path))
+        texts = [cgroupfs.read_files(group, ["memory.oom_control"]).get("memory.oom_control", "") for group in groups]
+        kills = [metrics.flat(text).get("oom_kill") for text in texts]
+        found["oom_kills"] = sum(kill for kill in kills if kill is not None) if any(texts) else None
+    return found
 
 
 def _parents_cpuset(tree: Hierarchy, path: str) -> dict[str, str]:
@@ -109,30 +151,32 @@ def _parents_cpuset(tree: Hierarchy, path: str) -> dict[str, str]:
     return {name[: len("cpuset.cpus")]: text for name, text in found.items()}
 
 
-def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, int], dict[str, str]]:
-    """Limits and usage of one slice, and its parent's cpuset, which is the slice's default.
+def _read_kernel(host: Host, path: str) -> tuple[dict[str, Value], dict[str, t.Any], dict[str, str]]:
+    """Limits and figures of one slice, and its parent's cpuset, which is the slice's default.
 
-    A controller that v2 does not hand down to the slice limits nothing there: its limits are the kernel's defaults.
+    A controller that v2 does not hand down to the slice, and a hierarchy of v1 in which the slice is only when it needs it,
+    limit nothing: the limits there are the kernel's defaults.
     """
     limits: dict[str, Value] = {}
-    usage: dict[str, int] = {}
+    known: dict[str, str] = {}
     parents: dict[str, str] = {}
     for tree in host.hierarchies:
         directory = os.path.join(tree.path, path)
         words = v1 if tree.version == 1 else v2
-        files = cgroupfs.read_files(directory, _limit_files(tree, usage=tree.version == 1 or host.version == "v2"))
+        files = cgroupfs.read_files(directory, _files(host, tree))
         parent = _parents_cpuset(tree, path)
         parents.update(parent)
-        usage.update(words.usage(files))
+        known.update(files)
+        optional = tree.version == 2 or tree not in host.core()
         for option, limit in LIMITS.items():
-            if host.tree(limit.controller) is not tree:
+            if host.tree(limit.controller) is not tree or not host.serves(option):
                 continue
             value = words.decode(option, files, parent, host.numbers)
-            if value is None and tree.version == 2 and not host.lacking.intersection(v2.FILES[option]):
+            if value is None and optional:
                 value = limit.default
             if value is not None:
                 limits[option] = value
-    return {option: limits[option] for option in LIMITS if option in limits}, usage, parents
+    return {option: limits[option] for option in LIMITS if option in limits}, _figures(host, path, known), parents
 
 
 def _read_raw(host: Host, path: str, keys: t.Iterable[str]) -> dict[str, str]:
@@ -170,13 +214,13 @@ def _observe_slice(
     path = host.path(name)
     noted = record.assigned.get(DEFAULTS, {}) if record is not None else {}
     present = tuple(tree for tree in host.hierarchies if os.path.isdir(os.path.join(tree.path, path)))
-    limits, usage, parent = _read_kernel(host, path)
+    limits, figures, parent = _read_kernel(host, path)
     if not present:
-        limits = {}
+        limits, figures = {}, metrics.nothing()
     found_unit = _observe_unit(name, shown) if host.manager == "systemd" else None
     if found_unit is not None and not found_unit.active and found_unit.text is not None:
         # Nothing is in the slice, so that the kernel has none: what will be in force is what the unit says.
-        limits = {option: limit.default for option, limit in LIMITS.items()}
+        limits = {option: limit.default for option, limit in LIMITS.items() if host.serves(option)}
         limits.update(unit.parse(found_unit.text))
     freezer = host.freezer()
     return SliceState(
@@ -186,7 +230,7 @@ def _observe_slice(
         controllers=_handed_down(host, path),
         limits=limits,
         raw=_read_raw(host, path, sorted({*keys, *noted})),
-        usage=usage,
+        figures=figures,
         parent=parent,
         processes=frozenset(pid for tree in present for pid in cgroupfs.processes(os.path.join(tree.path, path))),
         frozen=freezer is not None and cgroupfs.is_frozen(freezer, path),
@@ -205,7 +249,7 @@ def _units(host: Host, names: t.Sequence[str]) -> dict[str, dict[str, str]]:
 def observe(specs: t.Sequence[Spec]) -> World:
     """What a task for these slices has to know.
 
-    :raises InvalidOption: a disk of `io_max` is none.
+    :raises InvalidOption: a disk of `io_max` or `io_latency` is none.
     """
     host = observe_host(specs)
     records = load_records(RECORDS)

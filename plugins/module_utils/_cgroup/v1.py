@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import typing as t
 
-from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, own_list
+from .limits import (
+    LIMITS,
+    MAX,
+    RATES,
+    DiskLimit,
+    PageLimit,
+    Value,
+    Values,
+    changed_sizes,
+    disk_limits,
+    own_list,
+    page_limits,
+)
 
 Texts = t.Mapping[str, str]
 Writes = list[tuple[str, str]]
@@ -31,22 +43,16 @@ FILES: t.Mapping[str, tuple[str, ...]] = {
     "pids_max": ("pids.max",),
     "io_weight": ("blkio.bfq.weight",),
     "io_max": tuple(_THROTTLE.values()),
+    "hugetlb_max": (),
 }
-"""The files of each option that v1 can serve."""
-
-USAGE = (
-    "memory.usage_in_bytes",
-    "memory.max_usage_in_bytes",
-    "memory.oom_control",
-    "pids.current",
-    "cpuacct.usage",
-    "cpu.stat",
-)
+"""The files of each option that v1 can serve; those of huge pages depend on their sizes (`page_file`)."""
 
 _NO_COUNTERPART = {
     "memory_high": "cgroup v1 can't slow a group down before its limit",
     "memory_low": "cgroup v1 has no protection of memory; its soft limit only orders reclaim",
     "memory_min": "cgroup v1 has no protection of memory",
+    "memory_zswap_max": "cgroup v1 does not count compressed swap",
+    "io_latency": "cgroup v1 knows no latency of disks",
 }
 _UNLIMITED = 1 << 62
 """More than this is what v1 shows for no limit: the largest number of whole pages that fits 63 bits."""
@@ -55,6 +61,11 @@ _UNLIMITED = 1 << 62
 def controller(name: str) -> str:
     """The controller's name in this version."""
     return "blkio" if name == "io" else name
+
+
+def page_file(size: str) -> str:
+    """The file that limits huge pages of a size (cgroup-v1/hugetlb.rst)."""
+    return f"hugetlb.{size}.limit_in_bytes"
 
 
 def refusal(option: str, value: Value, limits: Values, lacking: t.Collection[str]) -> str | None:
@@ -91,6 +102,12 @@ def _decode_disks(files: Texts, disks: Texts) -> tuple[DiskLimit, ...]:
     return tuple(DiskLimit(device, **found[device]) for device in sorted(found))
 
 
+def _decode_pages(files: Texts) -> tuple[PageLimit, ...]:
+    sizes = {name.split(".")[1]: text for name, text in files.items() if name.startswith("hugetlb.")}
+    limits = {size: _bytes(text) for size, text in sizes.items()}
+    return tuple(PageLimit(size, limit) for size, limit in sorted(limits.items()) if isinstance(limit, int))
+
+
 def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | None:
     """The value that the kernel has; None where it has no such file.
 
@@ -99,6 +116,8 @@ def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | No
     names = FILES.get(option)
     if names is None or any(name not in files for name in names):
         return None
+    if option == "hugetlb_max":
+        return _decode_pages(files) if any(name.startswith("hugetlb.") for name in files) else None
     text = files[names[0]]
     if option == "cpu_weight":
         return max(1, round(int(text) * 100 / 1024))
@@ -127,9 +146,12 @@ def _encode_disks(value: t.Sequence[DiskLimit], before: t.Sequence[DiskLimit], d
 
 def encode(option: str, value: Value, before: Value | None, parent: Texts, disks: Texts) -> Writes:
     """What to write to which file, in order, to get from `before` to `value`; memory has a function of its own."""
+    if option == "io_max":
+        return _encode_disks(disk_limits(value), disk_limits(before), disks)
+    if option == "hugetlb_max":
+        new = {pages.page_size: str(pages.limit) for pages in page_limits(value)}
+        return [(page_file(size), new.get(size, "-1")) for size in changed_sizes(value, before)]
     names = FILES[option]
-    if isinstance(value, tuple):
-        return _encode_disks(value, before if isinstance(before, tuple) else (), disks)
     if option == "cpu_weight" and isinstance(value, int):
         return [(names[0], str(max(2, round(value * 1024 / 100))))]
     if option == "cpu_max":
@@ -157,27 +179,3 @@ def encode_memory(maximum: Value, swap: Value, before: Values, lacking: t.Collec
     if raising:
         return [(_WITH_SWAP, both), *writes]
     return [*writes, (_WITH_SWAP, both)]
-
-
-def usage(files: Texts) -> dict[str, int]:
-    """What the slice uses, in the words and units of v2."""
-    found: dict[str, int] = {}
-    for key, name, unit in (
-        ("memory_current", "memory.usage_in_bytes", 1),
-        ("memory_peak", "memory.max_usage_in_bytes", 1),
-        ("pids_current", "pids.current", 1),
-        ("cpu_usage_usec", "cpuacct.usage", 1000),
-    ):
-        if files.get(name, "").isdigit():
-            found[key] = int(files[name]) // unit
-    fields = dict(
-        line.split()[:2]
-        for name in ("cpu.stat", "memory.oom_control")
-        for line in files.get(name, "").splitlines()
-        if len(line.split()) == 2
-    )
-    if "throttled_time" in fields:
-        found["cpu_throttled_usec"] = int(fields["throttled_time"]) // 1000
-    if "oom_kill" in fields:
-        found["oom_kills"] = int(fields["oom_kill"])
-    return found

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 import typing as t
 
-from .limits import LIMITS, MAX, RATES, DiskLimit, Value, Values, own_list
+from .limits import (
+    LIMITS,
+    MAX,
+    RATES,
+    DiskLatency,
+    DiskLimit,
+    PageLimit,
+    Value,
+    Values,
+    changed_sizes,
+    disk_latencies,
+    disk_limits,
+    own_list,
+    page_limits,
+)
 
 FILES: t.Mapping[str, tuple[str, ...]] = {
     "cpu_weight": ("cpu.weight",),
@@ -20,13 +34,14 @@ FILES: t.Mapping[str, tuple[str, ...]] = {
     "memory_low": ("memory.low",),
     "memory_min": ("memory.min",),
     "memory_swap_max": ("memory.swap.max",),
+    "memory_zswap_max": ("memory.zswap.max",),
     "pids_max": ("pids.max",),
     "io_weight": ("io.weight",),
     "io_max": ("io.max",),
+    "io_latency": ("io.latency",),
+    "hugetlb_max": (),
 }
-"""The files of each option."""
-
-USAGE = ("memory.current", "memory.peak", "memory.events", "pids.current", "cpu.stat")
+"""The files of each option; those of huge pages depend on their sizes (`page_file`)."""
 
 Texts = t.Mapping[str, str]
 Writes = list[tuple[str, str]]
@@ -35,6 +50,11 @@ Writes = list[tuple[str, str]]
 def controller(name: str) -> str:
     """The controller's name in this version."""
     return name
+
+
+def page_file(size: str) -> str:
+    """The file that limits huge pages of a size (cgroup-v2.rst, HugeTLB Interface Files)."""
+    return f"hugetlb.{size}.max"
 
 
 def refusal(option: str, value: Value, limits: Values, lacking: t.Collection[str]) -> str | None:
@@ -55,8 +75,24 @@ def parse_io_max(text: str, disks: Texts) -> tuple[DiskLimit, ...]:
     return tuple(sorted(found, key=lambda disk: disk.device))
 
 
+def _parse_latency(text: str, disks: Texts) -> tuple[DiskLatency, ...]:
+    found = []
+    for line in text.splitlines():
+        number, _blank, target = line.partition(" target=")
+        if target.isdigit():
+            found.append(DiskLatency(disks.get(number, number), int(target)))
+    return tuple(sorted(found, key=lambda disk: disk.device))
+
+
+def _decode_pages(files: Texts) -> tuple[PageLimit, ...]:
+    sizes = {name.split(".")[1]: text for name, text in files.items() if name.startswith("hugetlb.")}
+    return tuple(PageLimit(size, int(text)) for size, text in sorted(sizes.items()) if text != MAX)
+
+
 def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | None:
     """The value that the kernel has; None where it has no such file."""
+    if option == "hugetlb_max":
+        return _decode_pages(files) if any(name.startswith("hugetlb.") for name in files) else None
     text = files.get(FILES[option][0])
     if text is None:
         return None
@@ -65,6 +101,8 @@ def decode(option: str, files: Texts, parent: Texts, disks: Texts) -> Value | No
         return MAX if quota == MAX else f"{quota}/{period}"
     if option == "io_max":
         return parse_io_max(text, disks)
+    if option == "io_latency":
+        return _parse_latency(text, disks)
     if option in ("cpuset_cpus", "cpuset_mems"):
         return own_list(text, parent.get(FILES[option][0]))
     if option == "io_weight":
@@ -77,12 +115,19 @@ def encode(option: str, value: Value, before: Value | None, parent: Texts, disks
 
     With `parent` a cpuset is opened by its parent's list: while processes are inside, many kernels allow no empty one (ENOSPC).
     """
+    if option == "hugetlb_max":
+        sizes = {pages.page_size: str(pages.limit) for pages in page_limits(value)}
+        return [(page_file(size), sizes.get(size, MAX)) for size in changed_sizes(value, before)]
     file = FILES[option][0]
-    if isinstance(value, tuple):
-        wanted = {disk.device: disk for disk in value}
-        old = [disk.device for disk in before] if isinstance(before, tuple) else []
-        lines = [*value, *(DiskLimit(device) for device in old if device not in wanted)]
-        return [(file, _io_line(disk, disks)) for disk in lines]
+    if option == "io_max":
+        wanted = disk_limits(value)
+        kept = {disk.device for disk in wanted}
+        gone = [DiskLimit(disk.device) for disk in disk_limits(before) if disk.device not in kept]
+        return [(file, _io_line(disk, disks)) for disk in [*wanted, *gone]]
+    if option == "io_latency":
+        targets = {disk.device: MAX for disk in disk_latencies(before)}
+        targets.update({disk.device: str(disk.target) for disk in disk_latencies(value)})
+        return [(file, f"{disks.get(device, device)} target={target}") for device, target in targets.items()]
     if option == "cpu_max":
         return [(file, MAX if value == MAX else str(value).replace("/", " "))]
     if option in ("cpuset_cpus", "cpuset_mems") and value == MAX:
@@ -93,30 +138,3 @@ def encode(option: str, value: Value, before: Value | None, parent: Texts, disks
 def _io_line(disk: DiskLimit, disks: Texts) -> str:
     rates = " ".join(f"{rate}={MAX if value is None else value}" for rate, value in disk.rates().items())
     return f"{disks.get(disk.device, disk.device)} {rates}"
-
-
-def _fields(text: str) -> dict[str, int]:
-    """A flat keyed file (cgroup-v2.rst, Format)."""
-    pairs = (line.split() for line in text.splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-
-
-def usage(files: Texts) -> dict[str, int]:
-    """What the slice uses, as far as this kernel tells."""
-    found: dict[str, int] = {}
-    for key, name in (
-        ("memory_current", "memory.current"),
-        ("memory_peak", "memory.peak"),
-        ("pids_current", "pids.current"),
-    ):
-        if files.get(name, "").isdigit():
-            found[key] = int(files[name])
-    stat = _fields(files.get("cpu.stat", ""))
-    events = _fields(files.get("memory.events", ""))
-    counters = {
-        "cpu_usage_usec": stat.get("usage_usec"),
-        "cpu_throttled_usec": stat.get("throttled_usec"),
-        "oom_kills": events.get("oom_kill"),
-    }
-    found.update({key: value for key, value in counters.items() if value is not None})
-    return found

@@ -25,6 +25,8 @@ TOP = "isolation"
 
 _USUAL = "/sys/fs/cgroup"
 
+_HUGE_PAGES = "/sys/kernel/mm/hugepages"
+
 PATIENCE = 5.0
 """Seconds to wait for killed processes to be gone, and for frozen ones to stop."""
 
@@ -136,6 +138,37 @@ def read_files(directory: str, names: t.Iterable[str]) -> dict[str, str]:
             if text is not None:
                 found[name] = text.strip()
     return found
+
+
+def settings(directory: str) -> frozenset[str]:
+    """The names of a group's interface files that can be read and written, as their modes say."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        return frozenset(
+            entry.name
+            for entry in entries
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mode & 0o600 == 0o600
+        )
+    return frozenset()
+
+
+def huge_pages() -> tuple[int, ...]:
+    """The sizes of huge pages that the kernel knows, in bytes (admin-guide/mm/hugetlbpage.rst)."""
+    names = os.listdir(_HUGE_PAGES) if os.path.isdir(_HUGE_PAGES) else []
+    sizes = (name[len("hugepages-") : -len("kB")] for name in names)
+    return tuple(sorted(int(size) * 1024 for size in sizes if size.isdigit()))
+
+
+def kernel_functions(wanted: t.Collection[str]) -> frozenset[str] | None:
+    """Which of these functions the running kernel has (proc(5), /proc/kallsyms); None if it does not tell.
+
+    A build with link-time optimisation appends something to the names of its functions.
+    """
+    try:
+        with open("/proc/kallsyms", encoding="ascii", errors="replace") as stream:
+            names = {line.split(None, 3)[2].split(".", 1)[0] for line in stream}
+    except OSError:
+        return None
+    return frozenset(names.intersection(wanted)) if names else None
 
 
 def write_value(directory: str, name: str, text: str) -> None:

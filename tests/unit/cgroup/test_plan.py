@@ -22,7 +22,12 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.apply
     WriteLimit,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.facts import Host, SliceState, Unit, World
-from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limits import LIMITS, DiskLimit, Value
+from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limits import (
+    LIMITS,
+    DiskLatency,
+    DiskLimit,
+    Value,
+)
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.plan import plan_task
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.spec import Spec, parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
@@ -32,10 +37,27 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.records
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD, Systemctl
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Change, Plan, Step
 
-V2 = Hierarchy(2, "/sys/fs/cgroup", frozenset({"cpu", "cpuset", "io", "memory", "pids"}))
-PLAIN = Host("cgroupfs", (V2,), cpus=frozenset({0, 1}), memory=1 << 30, disks={"/dev/vda": "254:0"})
+V2 = Hierarchy(2, "/sys/fs/cgroup", frozenset({"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}))
+PLAIN = Host(
+    "cgroupfs",
+    (V2,),
+    cpus=frozenset({0, 1}),
+    memory=1 << 30,
+    disks={"/dev/vda": "254:0"},
+    devices={"/dev/vda": "254:0"},
+    huge_pages={"2MB": 2 << 20},
+)
 SYSTEMD = replace(PLAIN, manager="systemd", systemd=252)
-DEFAULTS: dict[str, Value] = {option: limit.default for option, limit in LIMITS.items()}
+
+
+def defaults(host: Host) -> dict[str, Value]:
+    return {option: limit.default for option, limit in LIMITS.items() if host.serves(option)}
+
+
+V1 = Hierarchy(1, "/sys/fs/cgroup/cpu", frozenset({"cpu"}))
+HYBRID = replace(PLAIN, hierarchies=(V1, replace(V2, controllers=frozenset({"hugetlb"}))))
+PAGES: t.Any = [{"page_size": "2M", "limit": "5M"}]
+LATENCY: dict[str, t.Any] = {"io_latency": [{"device": "/dev/vda", "target": "25ms"}]}
 
 
 def spec(name: str = "web", state: str = "present", force: bool = False, **options: t.Any) -> Spec:
@@ -58,7 +80,7 @@ def settled(host: Host, item: Spec) -> SliceState:
     record = next(step.record for step in plan.prepare if isinstance(step, SaveRecord))
     files = {step.path: step.text for step in plan.prepare if isinstance(step, WriteFile)}
     values: dict[str, Value] = {
-        **DEFAULTS,
+        **defaults(host),
         **{option: value for option, value in item.limits.items() if option != "io_max"},
     }
     return SliceState(
@@ -92,7 +114,7 @@ def test_the_record_comes_first_and_every_step_after_it() -> None:
         WriteLimit("/sys/fs/cgroup/isolation/web", "memory.max", "67108864"),
         WriteLimit("/sys/fs/cgroup/isolation/web", "memory.oom.group", "1"),
     )
-    assert plan.result["usage"] == {}
+    assert (plan.result["usage"], plan.result["pressure"], plan.result["oom_kills"]) == ({}, None, None)
 
 
 def test_raw_keys_go_back_to_what_the_kernel_had() -> None:
@@ -139,13 +161,48 @@ def test_systemd_loads_a_unit_that_was_written_by_a_killed_run() -> None:
 
 def test_systemd_frees_disks_by_name() -> None:
     state = settled(SYSTEMD, spec())
-    limited = replace(state, limits={**DEFAULTS, "io_max": (DiskLimit("/dev/vda", rbps=5),)})
+    limited = replace(state, limits={**defaults(SYSTEMD), "io_max": (DiskLimit("/dev/vda", rbps=5),)})
     [plan], _shared = planned(SYSTEMD, [spec()], limited)
     [saved] = [step.record for step in plan.prepare if isinstance(step, SaveRecord)]
     assert saved.assigned == {"freed_disks": ["/dev/vda"]}
-    text = unit.render("web", DEFAULTS, ["/dev/vda"])
+    text = unit.render("web", {}, ["/dev/vda"])
     done = replace(state, record=saved, unit=Unit(text, active=True))
     assert planned(SYSTEMD, [spec()], done)[0][0].changes == ()
+
+
+def test_systemd_calms_disks_by_name() -> None:
+    item = spec(**LATENCY)
+    [plan], _shared = planned(SYSTEMD, [item])
+    assert [change.key for change in plan.changes] == ["state", "io_latency"]
+    [text] = [step.text for step in plan.prepare if isinstance(step, WriteFile)]
+    assert "IODeviceLatencyTargetSec=/dev/vda 25000us" in text
+    before = replace(
+        settled(SYSTEMD, spec()), limits={**defaults(SYSTEMD), "io_latency": (DiskLatency("/dev/vda", 5),)}
+    )
+    [plan], _shared = planned(SYSTEMD, [spec()], before)
+    [saved] = [step.record for step in plan.prepare if isinstance(step, SaveRecord)]
+    assert saved.assigned == {"calmed_disks": ["/dev/vda"]}
+    text = unit.render("web", {}, (), ["/dev/vda"])
+    done = replace(settled(SYSTEMD, spec()), record=saved, unit=Unit(text, active=True))
+    assert planned(SYSTEMD, [spec()], done)[0][0].changes == ()
+
+
+def test_huge_pages_bring_their_controller() -> None:
+    [plan], _shared = planned(PLAIN, [spec(hugetlb_max=PAGES)])
+    assert [(change.key, change.after) for change in plan.changes[1:]] == [("hugetlb_max", ["2MB 4M"])]
+    [made] = [step for step in plan.prepare if isinstance(step, MakeGroups)]
+    assert "hugetlb" in made.controllers
+    assert plan.steps == (WriteLimit("/sys/fs/cgroup/isolation/web", "hugetlb.2MB.max", "4194304"),)
+    assert plan.result["effective"]["hugetlb_max"] == [{"page_size": "2MB", "limit": 4194304}]
+
+
+def test_huge_pages_of_v1_have_a_hierarchy_of_their_own() -> None:
+    pages = Hierarchy(1, "/sys/fs/cgroup/hugetlb", frozenset({"hugetlb"}))
+    host = replace(PLAIN, hierarchies=(V1, pages))
+    for options, trees in (({}, (V1,)), ({"hugetlb_max": PAGES}, (V1, pages))):
+        [plan], _shared = planned(host, [spec(**options)])
+        assert [step.trees for step in plan.prepare if isinstance(step, MakeGroups)] == [trees]
+    assert plan.steps == (WriteLimit("/sys/fs/cgroup/hugetlb/isolation/web", "hugetlb.2MB.limit_in_bytes", "4194304"),)
 
 
 def test_systemd_says_who_overrides() -> None:
@@ -165,6 +222,31 @@ def test_systemd_says_who_overrides() -> None:
         (PLAIN, {"memory_min": "64M", "memory_max": "32M"}, "memory_min"),
         (PLAIN, {"cpuset_cpus": "1-2"}, "no CPU 2"),
         (PLAIN, {"unified": {"misc.max": "x"}}, "no controller misc"),
+        (PLAIN, {"unified": {"io.prio.nosuch": "254:9 target=1"}}, r"no disk 254:9 \(it has 254:0 \(/dev/vda\)\)"),
+        (PLAIN, {"unified": {"memory.soft.nosuch": "2147483648"}}, "2G is more than the 1G"),
+        (PLAIN, {"unified": {"cpuset.cpus.exclusive": "0-5"}}, "no CPU 2-5"),
+        (PLAIN, {"unified": {"cpuset.cpus.exclusive": "0-x"}}, "not a list"),
+        (PLAIN, {"unified": {"hugetlb.1GB.rsvd.max": "0"}}, r"no huge pages of 1GB \(it has 2MB\)"),
+        (
+            replace(PLAIN, settings={"memory": frozenset({"memory.oom.group"})}),
+            {"unified": {"memory.current": "1"}},
+            "no such file that can be read and written",
+        ),
+        (replace(PLAIN, lacking=frozenset({"io.latency"})), LATENCY, "io_latency: this kernel has no io.latency"),
+        (replace(PLAIN, lacking=frozenset({"memory.zswap.max"})), {"memory_zswap_max": "1M"}, "no memory.zswap.max"),
+        (SYSTEMD, {"memory_zswap_max": "1M"}, "253 was the first"),
+        (SYSTEMD, {"hugetlb_max": PAGES}, "no property for huge pages"),
+        (PLAIN, {"hugetlb_max": [{"page_size": "1G", "limit": "1G"}]}, "no huge pages of 1GB"),
+        (PLAIN, {"hugetlb_max": [{"page_size": "2M", "limit": "2G"}]}, "2G is more than the 1G"),
+        (PLAIN, {"hugetlb_max": [{"page_size": "2M", "limit": "1M"}]}, "less than a page of 2MB"),
+        (HYBRID, {"hugetlb_max": PAGES}, "services are in those of version 1 alone"),
+        (HYBRID, {"unified": {"hugetlb.2MB.rsvd.max": "0"}}, "services are in those of version 1 alone"),
+        (replace(PLAIN, hierarchies=(V1,)), {"hugetlb_max": PAGES}, "the controller hugetlb is not mounted"),
+        (
+            replace(PLAIN, devices={"/dev/vda1": "254:1"}),
+            {"io_latency": [{"device": "/dev/vda1", "target": "5ms"}]},
+            "io_latency: /dev/vda1 is a part of a disk",
+        ),
         (SYSTEMD, {"unified": {"memory.oom.group": "1"}}, "systemd 252 has no property"),
         (replace(SYSTEMD, hierarchies=(Hierarchy(1, "/c", frozenset({"cpu"})),)), {}, "unified_cgroup_hierarchy"),
         (replace(PLAIN, hierarchies=()), {}, "no control groups"),
@@ -211,7 +293,7 @@ def test_foreign_groups_and_units_are_refused() -> None:
 
 
 def test_an_empty_leftover_and_an_implicit_parent_are_taken_over() -> None:
-    leftover = SliceState("web", present=(V2,), controllers=V2.controllers, limits=DEFAULTS)
+    leftover = SliceState("web", present=(V2,), controllers=V2.controllers, limits=defaults(PLAIN))
     [plan], _shared = planned(PLAIN, [spec()], leftover)
     assert plan.changes == (Change("state", "absent", "present"),)
     parent = replace(leftover, processes=frozenset({7}))

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limits import (
+    DiskLatency,
     DiskLimit,
+    PageLimit,
     format_list,
     own_list,
     parse_list,
@@ -54,7 +56,20 @@ def test_an_option_that_is_not_given_is_not_there() -> None:
 
 def test_disks() -> None:
     found = spec(io_max=[{"device": "/dev/vda", "rbps": "1M", "wbps": "max", "riops": None, "wiops": "100"}])
-    assert found.disks() == (DiskLimit("/dev/vda", rbps=1 << 20, wiops=100),)
+    assert found.limits["io_max"] == (DiskLimit("/dev/vda", rbps=1 << 20, wiops=100),)
+    more = spec(io_latency=[{"device": "/dev/vdb", "target": "2.5ms"}])
+    assert more.limits["io_latency"] == (DiskLatency("/dev/vdb", 2_500),)
+    assert [*found.disks(), *more.disks()] == [("io_max", "/dev/vda"), ("io_latency", "/dev/vdb")]
+
+
+def test_huge_pages_have_the_kernels_names() -> None:
+    pages = [
+        {"page_size": "2M", "limit": "64M"},
+        {"page_size": "1GiB", "limit": "0"},
+        {"page_size": "64K", "limit": "max"},
+    ]
+    assert spec(hugetlb_max=pages).limits["hugetlb_max"] == (PageLimit("1GB", 0), PageLimit("2MB", 64 << 20))
+    assert spec(hugetlb_max=pages[2:]).limits["hugetlb_max"] == ()
 
 
 @pytest.mark.parametrize(
@@ -74,6 +89,14 @@ def test_disks() -> None:
         ({"pids_max": "-1"}, "pids_max"),
         ({"io_max": [{"device": "/dev/vda", "riops": "1.5"}]}, "riops"),
         ({"io_max": [{"device": "/dev/vda", "rbps": "0"}]}, "rbps"),
+        ({"memory_zswap_max": "x"}, "memory_zswap_max"),
+        ({"io_latency": [{"device": "/dev/vda", "target": "soon"}]}, "io_latency: /dev/vda: target"),
+        ({"io_latency": [{"device": "/dev/vda", "target": "0"}]}, "less than a microsecond"),
+        ({"hugetlb_max": [{"page_size": "big", "limit": "1G"}]}, "hugetlb_max: page_size"),
+        ({"hugetlb_max": [{"page_size": "2M", "limit": "x"}]}, "hugetlb_max: 2MB: limit"),
+        ({"hugetlb_max": [{"page_size": "2M", "limit": "0"}, {"page_size": "2MB", "limit": "max"}]}, "more than once"),
+        ({"unified": {"hugetlb.2MB.max": "0"}}, "use hugetlb_max"),
+        ({"unified": {"io.latency": "254:0 target=1"}}, "use io_latency"),
         ({"unified": {"memory.oom.group": True}}, "quotes"),
         ({"unified": {"memory.oom.group": "1\n2"}}, "one line"),
         ({"unified": {"../x.y": "1"}}, "unified"),

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup import boot, unit, v1, v2
-from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limits import LIMITS, MAX, DiskLimit, Value
+from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limits import (
+    LIMITS,
+    MAX,
+    DiskLatency,
+    DiskLimit,
+    PageLimit,
+    Value,
+)
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import slice_cgroup, slice_unit
 
 DISKS = {"/dev/vda": "254:0", "/dev/sdb": "8:16"}
@@ -37,10 +44,17 @@ STRATEGIES: dict[str, st.SearchStrategy[t.Any]] = {
     "memory_low": SIZES,
     "memory_min": SIZES,
     "memory_swap_max": SIZES,
+    "memory_zswap_max": SIZES,
     "pids_max": st.integers(1, 4_194_304) | st.just(MAX),
     "io_weight": st.integers(1, 10_000),
     "io_max": st.dictionaries(st.sampled_from(sorted(DISKS)), DISK).map(
         lambda disks: tuple(DiskLimit(node, **disks[node].rates()) for node in sorted(disks))
+    ),
+    "io_latency": st.dictionaries(st.sampled_from(sorted(DISKS)), st.integers(1, 10_000_000)).map(
+        lambda targets: tuple(DiskLatency(node, targets[node]) for node in sorted(targets))
+    ),
+    "hugetlb_max": st.dictionaries(st.sampled_from(["1GB", "2MB"]), st.integers(0, 1 << 10)).map(
+        lambda pages: tuple(PageLimit(size, pages[size] << 30) for size in sorted(pages))
     ),
 }
 VALUES = st.fixed_dictionaries(STRATEGIES)
@@ -54,7 +68,8 @@ class Kernel:
         self.files: dict[str, str] = {
             "cpu.weight": "100", "cpu.max": "max 100000", "cpuset.cpus": "", "cpuset.mems": "", "memory.max": "max",
             "memory.high": "max", "memory.low": "0", "memory.min": "0", "memory.swap.max": "max", "pids.max": "max",
-            "io.weight": "default 100", "io.max": "",
+            "io.weight": "default 100", "io.max": "", "memory.zswap.max": "max", "io.latency": "",
+            "hugetlb.2MB.max": "max", "hugetlb.1GB.max": "max",
         }  # fmt: skip
         if version == 1:
             unlimited = str((1 << 63) - 4096)
@@ -62,6 +77,7 @@ class Kernel:
                 "cpu.shares": "1024", "cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000", "cpuset.cpus": "0-7",
                 "cpuset.mems": "0-1", "memory.limit_in_bytes": unlimited, "memory.memsw.limit_in_bytes": unlimited,
                 "pids.max": "max", "blkio.bfq.weight": "100", **dict.fromkeys(v1.FILES["io_max"], ""),
+                "hugetlb.2MB.limit_in_bytes": unlimited, "hugetlb.1GB.limit_in_bytes": unlimited,
             }  # fmt: skip
 
     def write(self, file: str, text: str) -> None:
@@ -69,9 +85,9 @@ class Kernel:
         if file == "cpu.max":
             quota, *period = text.split()
             self.files[file] = f"{quota} {period[0] if period else self.files[file].split()[1]}"
-        elif file == "io.max" or file.startswith("blkio.throttle"):
+        elif file in ("io.max", "io.latency") or file.startswith("blkio.throttle"):
             self._write_disk(file, text)
-        elif text == "-1" and file.startswith("memory"):
+        elif text == "-1" and file.startswith(("memory", "hugetlb")):
             self.files[file] = str((1 << 63) - 4096)
         else:
             self.files[file] = text.strip()
@@ -83,9 +99,9 @@ class Kernel:
         lines = dict(line.split(" ", 1) for line in self.files[file].splitlines())
         old = dict(pair.split("=") for pair in lines.pop(number, "").split() if "=" in pair)
         merged = {**old, **dict(pair.split("=") for pair in rest.split() if "=" in pair)}
-        if file == "io.max" and any(value != "max" for value in merged.values()):
+        if file in ("io.max", "io.latency") and any(value != "max" for value in merged.values()):
             lines[number] = " ".join(f"{rate}={value}" for rate, value in merged.items())
-        elif file != "io.max" and rest != "0":
+        elif file not in ("io.max", "io.latency") and rest != "0":
             lines[number] = rest
         self.files[file] = "\n".join(f"{number} {rest}" for number, rest in lines.items())
 
@@ -111,7 +127,8 @@ def test_v1_reads_back_what_it_has_written_and_never_has_swap_below_memory(
     now = {option: limit.default for option, limit in LIMITS.items()}
     for wanted in (first, second):
         wanted = {option: value for option, value in wanted.items() if v1.refusal(option, value, wanted, ()) is None}
-        wanted.pop("memory_high", None), wanted.pop("memory_low", None), wanted.pop("memory_min", None)
+        for option in set(wanted) - set(v1.FILES):
+            del wanted[option]
         wanted.setdefault("memory_swap_max", MAX)
         memory = [wanted["memory_max"], wanted["memory_swap_max"]] != [now["memory_max"], now["memory_swap_max"]]
         for option, value in wanted.items():
@@ -132,6 +149,8 @@ def test_v1_reads_back_what_it_has_written_and_never_has_swap_below_memory(
         ("memory_high", 4096, {}, "slow"),
         ("memory_low", 4096, {}, "soft limit"),
         ("memory_min", 4096, {}, "protection"),
+        ("memory_zswap_max", 4096, {}, "compressed swap"),
+        ("io_latency", (DiskLatency("/dev/vda", 5),), {}, "latency"),
         ("memory_swap_max", 0, {}, "memory_max must be set"),
         ("io_weight", 1001, {}, "1000"),
     ],
@@ -148,9 +167,10 @@ def test_files_that_the_kernel_lacks_are_named() -> None:
 
 @given(VALUES)
 def test_units_are_read_back_as_the_same_limits(values: dict[str, Value]) -> None:
+    values.pop("hugetlb_max")
     expected = {option: value for option, value in values.items() if value != LIMITS[option].default}
     assert unit.parse(unit.render("web", values)) == expected
-    assert unit.parse(unit.render("web", {}, ["/dev/vda"])) == {}
+    assert unit.parse(unit.render("web", {}, ["/dev/vda"], ["/dev/vda"])) == {}
 
 
 def test_a_unit() -> None:
@@ -162,9 +182,11 @@ def test_a_unit() -> None:
         "memory_low": MAX,
         "memory_swap_max": 0,
         "pids_max": 64,
+        "memory_zswap_max": 4096,
         "io_max": (DiskLimit("/dev/vda", wbps=1048576, riops=5),),
+        "io_latency": (DiskLatency("/dev/vda", 25_000),),
     }
-    assert unit.render("web/3fa91c2", values, ["/dev/sdb"]).splitlines() == [
+    assert unit.render("web/3fa91c2", values, ["/dev/sdb"], ["/dev/sdc"]).splitlines() == [
         "# Managed by daemonless.isolation: change it by the module cgroup_slice",
         "[Unit]",
         "Description=Isolation slice web/3fa91c2",
@@ -179,13 +201,16 @@ def test_a_unit() -> None:
         "MemoryMax=67108864",
         "MemoryLow=infinity",
         "MemorySwapMax=0",
+        "MemoryZSwapMax=4096",
         "TasksMax=64",
         "IOWriteBandwidthMax=/dev/vda 1048576",
         "IOReadIOPSMax=/dev/vda 5",
+        "IODeviceLatencyTargetSec=/dev/vda 25000us",
         "IOReadBandwidthMax=/dev/sdb infinity",
         "IOWriteBandwidthMax=/dev/sdb infinity",
         "IOReadIOPSMax=/dev/sdb infinity",
         "IOWriteIOPSMax=/dev/sdb infinity",
+        "IODeviceLatencyTargetSec=/dev/sdc infinity",
     ]
 
 
@@ -195,6 +220,10 @@ def test_what_a_systemd_can_not() -> None:
     assert unit.refusal("cpu_max", "30000/100000", 241) is None
     assert "244" in str(unit.refusal("cpuset_cpus", "0", 243))
     assert unit.refusal("cpuset_cpus", MAX, 243) is None
+    assert "253" in str(unit.refusal("memory_zswap_max", 4096, 252))
+    assert unit.refusal("memory_zswap_max", 4096, 253) is None
+    assert "huge pages" in str(unit.refusal("hugetlb_max", (PageLimit("2MB", 0),), 257))
+    assert [unit.serves(option, 257) for option in ("memory_zswap_max", "hugetlb_max")] == [True, False]
 
 
 def test_units_of_names_that_begin_alike_do_not_nest() -> None:
@@ -231,23 +260,3 @@ def test_disks_are_looked_up_by_name_at_boot() -> None:
     assert "printf %s \"$(cat '/sys/class/block/cciss!c0d0/dev') rbps=1\" > /x/isolation/web/io.max" in boot.render(
         "web", [group]
     )
-
-
-def test_usage_in_one_set_of_words() -> None:
-    assert v2.usage(
-        {
-            "memory.current": "5",
-            "pids.current": "2",
-            "cpu.stat": "usage_usec 9\nuser_usec 3\nthrottled_usec 4",
-            "memory.events": "low 0\noom_kill 1",
-        }
-    ) == {"memory_current": 5, "pids_current": 2, "cpu_usage_usec": 9, "cpu_throttled_usec": 4, "oom_kills": 1}
-    assert v1.usage(
-        {
-            "memory.usage_in_bytes": "5",
-            "pids.current": "2",
-            "cpuacct.usage": "9000",
-            "cpu.stat": "nr_periods 3\nthrottled_time 4000",
-            "memory.oom_control": "oom_kill_disable 0\noom_kill 1",
-        }
-    ) == {"memory_current": 5, "pids_current": 2, "cpu_usage_usec": 9, "cpu_throttled_usec": 4, "oom_kills": 1}
