@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import re
 import sys
 from types import ModuleType
 
 from .. import _paths
 from .._errors import IsolationError
+
+_SIBLING = re.compile(r"^from \.(\w+) import (?:\([^)]*\)|[^\n(]+)\n", re.MULTILINE)
 
 _INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
 
@@ -56,8 +60,16 @@ def interpreter() -> str:
 
 
 def program(helper: ModuleType) -> str:
-    """A helper as an executable file: isolated from the environment and from installed packages."""
-    return f"#!{interpreter()} -IS\n{source(helper)}"
+    """A helper as an executable file: isolated from the environment and from installed packages. What it imports from another helper
+    is replaced by that one's text, so that the file stands alone and can be read.
+    """
+    future = "from __future__ import annotations\n"
+
+    def text(match: re.Match[str]) -> str:
+        part = importlib.import_module(f"{helper.__package__}.{match[1]}")
+        return source(part).replace(future, "", 1)
+
+    return f"#!{interpreter()} -IS\n{_SIBLING.sub(text, source(helper))}"
 
 
 def path(name: str) -> str:
