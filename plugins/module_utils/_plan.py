@@ -51,10 +51,10 @@ class Plan:
     prepare: tuple[Step, ...] = ()
     steps: tuple[Step, ...] = ()
     finish: tuple[Step, ...] = ()
-    undo: tuple[Step, ...] = ()
     result: t.Mapping[str, t.Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     predicted: bool = False
+    undo: tuple[Step, ...] = ()
 
     @property
     def changed(self) -> bool:

@@ -159,9 +159,35 @@ options:
     type: bool
     default: false
   prune_images:
-    description: Remove the images that no root filesystem refers to. By default they stay, so that the next deployment does not fetch them again.
+    description:
+      - Remove the images that no root filesystem refers to, and which are a layer of no mount in any mount namespace of the host. By default they stay,
+        so that the next deployment does not fetch them again.
+      - Root filesystems and ranges of ids that killed runs had only begun to make go, too.
     type: bool
     default: false
+  keep:
+    description:
+      - With O(state=present), how many other root filesystems of the same service stay, the newest first, by when their records were written.
+        Older ones are removed after this one is there.
+      - Those that processes use, that a M(daemonless.isolation.namespaced_service) names, or that the task names, are not counted and never removed.
+      - By default all stay.
+    type: int
+  verify:
+    description:
+      - V(stat) looks at the image's description, the mount and its owners, which takes milliseconds.
+      - V(full) reads the whole image, and compares it with the list of its content that was made when it was unpacked. A damaged image, or one from before
+        there were such lists, is unpacked again and mounted again wherever it is mounted. That is refused while a process uses it.
+    type: str
+    choices: [stat, full]
+    default: stat
+  remote_src:
+    description:
+      - Whether the C(path) of O(source) is on the host.
+      - If V(false), it is on the controller, absolute or found as for M(ansible.builtin.copy). The host is asked which images it has, and an archive is sent
+        only if its image is missing (or with O(verify=full)). A O(source.directory) is packed as a tar archive. In check mode nothing is sent.
+      - Can't be combined with C(async).
+    type: bool
+    default: true
   state:
     description: Whether the root filesystem is there. V(absent) unmounts it and removes its own layer; images stay, see O(prune_images).
     type: str
@@ -210,6 +236,16 @@ EXAMPLES = r"""
       - name: worker-a
       - name: worker-b
 
+- name: An archive of the controller, sent to the hosts that don't have its image; two older releases stay
+  daemonless.isolation.rootfs_prepare:
+    name: shop-5c1e9aa
+    service: shop
+    source:
+      tar:
+        path: shop.tar.gz
+    remote_src: false
+    keep: 2
+
 - name: Remove one, and the images that nothing uses any more
   daemonless.isolation.rootfs_prepare:
     name: web
@@ -230,7 +266,9 @@ rootfs:
     image: /var/lib/isolation/images/sha256-2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
     size: 145203211
     fetched: 52428800
+    entries: 7312
     cached: false
+    seconds: 3.2
     id_base: 1048576
     mode: overlay
     files: [/etc/web.conf]
@@ -281,6 +319,16 @@ rootfs:
       type: int
       returned: with O(state=present)
       sample: 52428800
+    entries:
+      description: How many entries the archive had. Null in check mode if the image is not there yet.
+      type: int
+      returned: with O(state=present)
+      sample: 7312
+    seconds:
+      description: How long it took to fetch and unpack the image. Null if it was there before.
+      type: float
+      returned: with O(state=present)
+      sample: 3.2
     cached:
       description: Whether the image was there before.
       type: bool

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import stat
@@ -16,40 +15,19 @@ from dataclasses import dataclass
 
 from .. import _paths
 from .._errors import IsolationError
+from .._plan import Step
 from .files import make_directories
 from .helpers import rootfs as _helper
 from .helpers.rootfs import Layout
-from .inroot import open_in_root, resolve
+from .images import is_leftover, staged_name
+from .laid import LaidFile, SeenFile, content_digest, forget, lay, make_frame, see_file
 from .mounts import Mount, Resident, residents
 
-_DIRECTORIES = ("dev", "etc", "proc", "run", "sys")
-_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
-"""What a runtime mounts on. They are real entries, whatever the image has there: a link would lead the mount astray."""
+__all__ = ["LaidFile", "SeenFile", "content_digest"]
 
 
 class InstanceError(IsolationError):
     """The root filesystem of an instance can't be made, changed or removed."""
-
-
-@dataclass(frozen=True)
-class LaidFile:
-    """A file (or with `content` None a directory) in a root filesystem; owner and group are ids inside the service."""
-
-    path: str
-    content: bytes | None
-    mode: int
-    owner: int
-    group: int
-
-
-@dataclass(frozen=True)
-class SeenFile:
-    """What is found of such a file: its sha256 (None for a directory), and its owner and group inside the service."""
-
-    digest: str | None
-    mode: int
-    owner: int
-    group: int
 
 
 @dataclass(frozen=True)
@@ -62,11 +40,6 @@ class Seen:
     id_base: int | None = None
     shifted: bool = True
     files: t.Mapping[str, SeenFile] | None = None
-
-
-def content_digest(content: bytes) -> str:
-    """The sha256 of a file's content, in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def directory(name: str) -> str:
@@ -89,32 +62,20 @@ def users(name: str, among: t.Iterable[Resident]) -> tuple[Resident, ...]:
     return tuple(resident for resident in among if upper(name) in resident.layers)
 
 
+def leftovers() -> tuple[str, ...]:
+    """Layers that killed runs have made aside and left."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in sorted(os.listdir(_paths.INSTANCES)):
+            with contextlib.suppress(OSError):
+                entries = os.listdir(directory(name))
+                found += [os.path.join(directory(name), entry) for entry in entries if is_leftover(entry)]
+    return tuple(found)
+
+
 def all_residents() -> list[Resident]:
     """The processes whose root directory is an overlay."""
     return residents()
-
-
-def _see_file(root: int, path: str, id_base: int) -> SeenFile | None:
-    """A file as it is, without following a link in its place and without waiting for a pipe."""
-    try:
-        parent = open_in_root(root, os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        name = os.path.basename(path)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        digest = None
-        if stat.S_ISREG(found.st_mode):
-            with os.fdopen(os.open(name, flags, dir_fd=parent), "rb") as stream:
-                digest = content_digest(stream.read())
-        elif not stat.S_ISDIR(found.st_mode):
-            return None
-        return SeenFile(digest, stat.S_IMODE(found.st_mode), found.st_uid - id_base, found.st_gid - id_base)
-    except OSError:
-        return None
-    finally:
-        os.close(parent)
 
 
 def _is_shifted(layout: Layout) -> bool:
@@ -139,91 +100,12 @@ def see(layout: Layout, among: t.Sequence[Mount], paths: t.Sequence[str]) -> See
     try:
         there = os.path.isdir(layout.image)
         base = os.fstat(root).st_uid - (os.stat(layout.image).st_uid if there else 0)
-        seen = {path: _see_file(root, path, layout.id_base) for path in paths}
+        seen = {path: see_file(root, path, layout.id_base) for path in paths}
     finally:
         os.close(root)
     shifted = there and _is_shifted(layout)
     files = {path: found for path, found in seen.items() if found is not None}
     return Seen(exists, mount, filesystem.f_blocks * filesystem.f_frsize, base, shifted, files)
-
-
-def _directory(root: int, path: str, owner: tuple[int, int]) -> int:
-    """A descriptor of a directory in a root, made with its parents (0755) where missing."""
-    if path in ("", "/"):
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    with contextlib.suppress(FileNotFoundError):
-        return open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
-    parent = _directory(root, os.path.dirname(path), owner)
-    try:
-        os.mkdir(os.path.basename(path), 0o755, dir_fd=parent)
-        made = os.open(
-            os.path.basename(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
-        )
-        os.fchmod(made, 0o755)
-        os.fchown(made, *owner)
-        return made
-    finally:
-        os.close(parent)
-
-
-def _write(parent: int, name: str, content: bytes, owner: tuple[int, int], mode: int) -> None:
-    """A file in a directory, by rename: a link or file that has its name is replaced, not followed."""
-    staged = ".isolation-staged"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(staged, dir_fd=parent)
-    descriptor = os.open(
-        staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
-    )
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    os.rename(staged, name, src_dir_fd=parent, dst_dir_fd=parent)
-
-
-def _lay(root: int, file: LaidFile, id_base: int) -> None:
-    owner = (id_base + file.owner, id_base + file.group)
-    try:
-        if file.content is None:
-            made = _directory(root, file.path, (id_base, id_base))
-            try:
-                os.fchown(made, *owner)
-                os.fchmod(made, file.mode)
-            finally:
-                os.close(made)
-            return
-        wanted = SeenFile(content_digest(file.content), file.mode, file.owner, file.group)
-        if _see_file(root, file.path, id_base) == wanted:
-            return
-        parent = _directory(root, os.path.dirname(file.path), (id_base, id_base))
-        try:
-            _write(parent, os.path.basename(file.path), file.content, owner, file.mode)
-        finally:
-            os.close(parent)
-    except OSError as error:
-        raise InstanceError(f"files: {file.path}: can't be laid into the root filesystem: {error.strerror}") from error
-
-
-def _frame(root: int, id_base: int) -> None:
-    """Make the mount points of a runtime real."""
-    for name in _DIRECTORIES:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
-                continue
-            os.unlink(name, dir_fd=root)
-        os.close(_directory(root, "/" + name, (id_base, id_base)))
-    etc = os.open("etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-    try:
-        for path in _FILES:
-            name = os.path.basename(path)
-            with contextlib.suppress(FileNotFoundError):
-                if stat.S_ISREG(os.stat(name, dir_fd=etc, follow_symlinks=False).st_mode):
-                    continue
-            _write(etc, name, b"", (id_base, id_base), 0o644)
-    finally:
-        os.close(etc)
 
 
 def _make_layers(layout: Layout) -> None:
@@ -237,73 +119,168 @@ def _make_layers(layout: Layout) -> None:
     os.chown(layout.upper, layout.id_base + root.st_uid, layout.id_base + root.st_gid)
 
 
-def _forget(layout: Layout, paths: t.Sequence[str]) -> None:
-    """Remove files from the own layer, so that the image's show again. The overlay is not mounted."""
-    found = []
+@dataclass(frozen=True)
+class _Aside(Layout):
+    """A layout whose own layer is made aside: what is there is not touched before the new one is whole."""
+
+    @property
+    def aside(self) -> str:
+        """What holds the new layers, and at last the old ones."""
+        return os.path.join(self.instance, staged_name())
+
+    @property
+    def layers(self) -> str:
+        """Where the new layers are made."""
+        return os.path.join(self.aside, "layers")
+
+
+def _lay_all(layout: Layout, files: t.Iterable[LaidFile]) -> int:
+    """Lay files into a layout's own layer, through a mount that nobody else sees; return its descriptor."""
     descriptor = _helper.build(layout, writable=True)
     try:
-        shown = f"/proc/self/fd/{descriptor}"
-        for path in paths:
-            parent = resolve(shown, os.path.dirname(path))
-            if parent is not None:
-                found.append(os.path.join(parent, os.path.basename(path)))
-    finally:
+        make_frame(descriptor, layout.id_base)
+        for file in files:
+            lay(descriptor, file, layout.id_base)
+    except BaseException:
         os.close(descriptor)
-    own = os.open(layout.upper, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for path in found:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                parent_fd = open_in_root(own, os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.unlink(os.path.basename(path), dir_fd=parent_fd)
-                finally:
-                    os.close(parent_fd)
-    finally:
-        os.close(own)
+        raise
+    return descriptor
+
+
+def _mount_again(layout: Layout | None) -> None:
+    """After a failure: what was there before, as far as that goes."""
+    if layout is not None:
+        with contextlib.suppress(_helper.MountError, OSError):
+            _helper.mount(layout)
 
 
 @dataclass(frozen=True)
 class MountInstance:
     """Step: bring a root filesystem that nobody uses to its layout and its files, and mount it.
 
-    `fresh` begins with an empty layer of its own. `forget` are files that were laid in and no longer are.
+    `fresh` begins with an empty layer of its own. `forget` are files that were laid in and no longer are. `before`
+    is the layout that it has had, which comes back if something fails.
     """
 
     layout: Layout
     files: tuple[LaidFile, ...] = ()
     fresh: bool = False
     forget: tuple[str, ...] = ()
+    before: Layout | None = None
 
     def run(self) -> None:
-        """Unmount it, lay the files into its own layer through a mount that nobody else sees, mount it.
+        """Unmount it, lay the files into its own layer, mount it. A layer that is replaced goes after the new one is whole.
 
-        :raises InstanceError: the kernel refused, or a process has begun to use it.
+        :raises InstanceError: the kernel refused, the disk is full, or a process has begun to use it.
         """
-        layout = self.layout
-        inside = users(layout.name, residents())
-        if inside:
-            raise InstanceError(
-                f"rootfs {layout.name}: process {inside[0].pid} ({inside[0].command}) has begun to use it: stop the service first"
-            )
+        refuse_users(self.layout.name)
         try:
-            _helper.detach(layout.target)
+            if self.fresh and self.before is not None:
+                self._replace()
+            else:
+                self._change()
+        except _helper.MountError as error:
+            raise InstanceError(str(error)) from error
+        except OSError as error:
+            where = error.filename or self.layout.instance
+            raise InstanceError(f"rootfs {self.layout.name}: {where}: {error.strerror}") from error
+
+    def _change(self) -> None:
+        layout = self.layout
+        _helper.detach(layout.target)
+        try:
             if self.fresh:
                 _remove_layers(layout.name)
             _make_layers(layout)
             if self.forget:
-                _forget(layout, self.forget)
-            descriptor = _helper.build(layout, writable=True)
+                forget(layout, self.forget)
+            descriptor = _lay_all(layout, self.files)
             try:
-                _frame(descriptor, layout.id_base)
-                for file in self.files:
-                    _lay(descriptor, file, layout.id_base)
                 if layout.mode == "overlay":
                     _helper.attach(descriptor, layout.target)
             finally:
                 os.close(descriptor)
             _helper.mount(layout)
+        except BaseException:
+            _mount_again(self.before)
+            raise
+
+    def _replace(self) -> None:
+        layout = self.layout
+        new = _Aside(layout.name, layout.image, layout.id_base, layout.mode, layout.size)
+        try:
+            _make_layers(new)
+            os.close(_lay_all(new, self.files))
+            _helper.detach(layout.target)
+            self._exchange(new)
+        finally:
+            shutil.rmtree(new.aside, ignore_errors=True)
+
+    def _exchange(self, new: _Aside) -> None:
+        layout, old = self.layout, os.path.join(new.aside, "old")
+        if os.path.lexists(layout.layers):
+            os.rename(layout.layers, old)
+        os.rename(new.layers, layout.layers)
+        try:
+            _helper.mount(layout)
+        except BaseException:
+            os.rename(layout.layers, new.layers)
+            if os.path.lexists(old):
+                os.rename(old, layout.layers)
+            _mount_again(self.before)
+            raise
+
+
+@dataclass(frozen=True)
+class Remount:
+    """Step: take the mounts of layouts away that nobody uses, take other steps, and mount them again whatever came of those."""
+
+    layouts: tuple[Layout, ...]
+    steps: tuple[Step, ...]
+
+    def run(self) -> None:
+        """Do so.
+
+        :raises InstanceError: a process has begun to use one of them.
+        """
+        for layout in self.layouts:
+            refuse_users(layout.name)
+        try:
+            for layout in self.layouts:
+                _helper.detach(layout.target)
+            for step in self.steps:
+                step.run()
         except _helper.MountError as error:
             raise InstanceError(str(error)) from error
+        finally:
+            for layout in self.layouts:
+                _mount_again(layout)
+
+
+@dataclass(frozen=True)
+class RefuseUsers:
+    """Step: insist that no process uses a root filesystem."""
+
+    name: str
+
+    def run(self) -> None:
+        """Look once more, now that the host is locked.
+
+        :raises InstanceError: one does.
+        """
+        refuse_users(self.name)
+
+
+def refuse_users(name: str) -> None:
+    """Insist that no process uses a root filesystem.
+
+    :raises InstanceError: one does.
+    """
+    inside = users(name, residents())
+    if inside:
+        raise InstanceError(
+            f"rootfs {name}: process {inside[0].pid} ({inside[0].command}) has begun to use it: stop the service first"
+        )
 
 
 @dataclass(frozen=True)
@@ -325,9 +302,11 @@ class UnmountInstance:
 
 
 def _remove_layers(name: str) -> None:
-    layers = os.path.join(directory(name), "layers")
+    """The own layer, and what killed runs have made aside. The caller holds the host's lock."""
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(layers)
+        for entry in os.listdir(directory(name)):
+            if entry == "layers" or is_leftover(entry):
+                shutil.rmtree(os.path.join(directory(name), entry))
 
 
 @dataclass(frozen=True)

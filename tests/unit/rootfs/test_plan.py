@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.daemonless.isolation.plugins.module_utils import _idrange
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers.rootfs import Layout, Mount
-from ansible_collections.daemonless.isolation.plugins.module_utils._host.images import Image, RemoveImage
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.images import Image, RemoveImages
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.instances import MountInstance, Seen, SeenFile
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.mounts import Resident
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
@@ -60,7 +60,7 @@ def world(*specs: RootfsSpec, **parts: t.Any) -> World:
         foreign=(),
         images={},
         used_images=frozenset(),
-        unpacked=frozenset(),
+        unpacked={},
         instances={one.name: Instance(None, Seen(False)) for one in specs},
         sources={one.name: A for one in specs if one.present},
         archives={},
@@ -250,9 +250,9 @@ def test_absent_and_unused_images() -> None:
         instances={**settled(spec()).instances, "kept": Instance(None, Seen(False))},
     )
     plans = plan([gone, kept], there, "default").elements
-    assert [step.digest for step in plans[0].finish if isinstance(step, RemoveImage)] == [A]
+    assert [step.digests for step in plans[0].finish if isinstance(step, RemoveImages)] == [(A,)]
     used = dataclasses.replace(there, used_images=frozenset({image(A).path + "/rootfs"}))
-    assert not any(isinstance(step, RemoveImage) for step in plan([gone, kept], used, "default").elements[0].finish)
+    assert not any(isinstance(step, RemoveImages) for step in plan([gone, kept], used, "default").elements[0].finish)
 
 
 def test_units_on_systemd() -> None:
