@@ -6,61 +6,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import typing as t
 
 import pytest
+from slices import NAME, Inside, read, trees
 from world import World, difference
-
-NAME = "web/3fa91c2"
-EVERY = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-
-
-class Inside:
-    """A process in a slice."""
-
-    def __init__(self, world: World, name: str, script: str) -> None:
-        self.world = world
-        enter = "".join(f"echo $$ > /sys/fs/cgroup/{tree}/isolation/{name}/cgroup.procs;" for tree in trees(world))
-        self.process = world.popen(["sh", "-ec", f"{enter} echo $$; {script}"], stdout=subprocess.PIPE)
-        self.pid = int(self.process.stdout.readline())  # type: ignore[union-attr]
-
-    def alive(self) -> bool:
-        return self.world.run(["kill", "-0", str(self.pid)], check=False).returncode == 0
-
-    def state(self) -> str:
-        stat = self.world.run(["cat", f"/proc/{self.pid}/stat"]).stdout
-        return stat.rpartition(")")[2].split()[0]
-
-    def end(self) -> None:
-        self.world.run(["kill", "-KILL", str(self.pid)], check=False)
-        self.process.wait(10)
-
-
-def trees(world: World) -> list[str]:
-    """The hierarchies in which a slice has a directory."""
-    there = world.sh("ls /sys/fs/cgroup").split()
-    return [name for name in EVERY if name in there and name != "devices"]
-
-
-def read(world: World, file: str, name: str = NAME) -> str:
-    """An interface file, in whatever hierarchy has it."""
-    return world.run(["cat", f"/sys/fs/cgroup/{file.partition('.')[0]}/isolation/{name}/{file}"]).stdout.strip()
-
-
-@pytest.fixture
-def inside(world: World) -> t.Iterator[t.Callable[..., Inside]]:
-    """Start processes in slices; they end with the test."""
-    started: list[Inside] = []
-
-    def start(name: str = NAME, script: str = "exec sleep 300") -> Inside:
-        started.append(Inside(world, name, script))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.end()
-
 
 LIMITS = [
     ({"cpu_weight": 200}, {"cpu_weight": 50}, {"cpu.shares": "2048"}, {"cpu.shares": "512"}),
