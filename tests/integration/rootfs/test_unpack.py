@@ -9,7 +9,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import io
 import json
 import lzma
 import os
@@ -21,6 +20,7 @@ import tarfile
 import typing as t
 
 import pytest
+from archives import archive, entry, folder, hard, link, listing, sparse, zstd
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host import tree
@@ -35,48 +35,6 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.libexec import source
 
 LIMITS = Limits(1 << 20, 100)
-
-
-def entry(name: str, content: bytes = b"evil", **fields: t.Any) -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    for key, value in fields.items():
-        setattr(info, key, value)
-    if info.type != tarfile.REGTYPE:
-        info.size, content = 0, b""
-    return info, content
-
-
-def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, type=kind, linkname=target)
-
-
-def hard(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
-    return link(name, target, tarfile.LNKTYPE)
-
-
-def folder(name: str, **fields: t.Any) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, type=tarfile.DIRTYPE, mode=0o755, **fields)
-
-
-def archive(*entries: tuple[tarfile.TarInfo, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=form) as made:
-        for info, content in entries:
-            made.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def listing(top: pathlib.Path) -> list[tuple[t.Any, ...]]:
-    """All of a tree, byte by byte."""
-    found = []
-    for path in sorted([top, *top.rglob("*")]):
-        status = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else os.readlink(path) if path.is_symlink() else b""
-        found.append(
-            (str(path), status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, content)
-        )
-    return found
 
 
 @pytest.fixture
@@ -143,6 +101,7 @@ REFUSED: dict[str, tuple[t.Callable[[str], bytes], str]] = {
     "bomb": (lambda out: gzip.compress(archive(entry("a", bytes(50 << 20)))), "entry 'a'.*max_size"),
     "bomb behind the end": (lambda out: gzip.compress(archive(entry("a")) + bytes(50 << 20)), "max_size"),
     "memory in a header": (lambda out: header_of(8 << 30), "header of 8589934592 bytes"),
+    "sparse bomb": (lambda out: sparse("s", 1 << 50), "entry 's'.*max_size"),
     "no archive": (lambda out: b"<html>not found</html>" * 100, "no tar archive"),
     "empty": (lambda out: b"", "no tar archive"),
     "cut off in a file": (lambda out: archive(entry("a", bytes(9000)))[:5000], "cut off.*after a: "),
@@ -168,10 +127,6 @@ def header_of(size: int) -> bytes:
 
 def damage(data: bytes) -> bytes:
     return data[:4000] + bytes([data[4000] ^ 0xFF]) + data[4001:]
-
-
-def zstd(data: bytes) -> bytes:
-    return subprocess.run(["zstd", "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
 @pytest.mark.parametrize("case", REFUSED)
