@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import typing as t
 
 from ansible.module_utils.urls import open_url
@@ -27,17 +28,18 @@ def identity(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def open_archive(path: str) -> int:
-    """Open an archive for reading.
+def open_archive(path: str, option: str) -> int:
+    """Open an archive for reading. `option` is what named it.
 
     :raises InvalidOption: there is no such file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise InvalidOption(
-            f"source.tar.path: {path}: {error.strerror}: copy the archive to this host first"
-        ) from error
+        raise InvalidOption(f"{option}: {path}: {error.strerror}: copy the archive to this host first") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidOption(f"{option}: {path}: not a regular file")
     os.set_blocking(descriptor, True)
     return descriptor
 

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 
 from .. import _idrange, _paths
 from .._errors import InvalidOption
-from .._host import debian, fetch, images, tree
+from .._host import debian, fetch, images, oci_image, skopeo, tree
 from .._host.extract import Limits, Unpacked, unpack_file, unpack_stream
 from .._host.files import RemoveFile
 from .._host.libexec import path as helper_path
 from .._host.process import require_tool
 from .._host.records import DropRecord, load_records
-from .spec import DebianSource, DirectorySource, Source, canonical_digest
+from .._image import digest_of
+from .sources import image_of, label_of
+from .spec import DebianSource, DirectorySource, LayoutSource, RegistrySource, SavedSource, Source, canonical_digest
 
 
 def _unpack(path: str, label: str, expected: str | None, root: str, limits: Limits) -> tuple[Unpacked, int]:
     """Unpack an archive whose digest is `expected`, by the one descriptor that was checked."""
-    descriptor = fetch.open_archive(path)
+    descriptor = fetch.open_archive(path, label)
     try:
         if expected is not None:
             fetch.check_digest(label, expected, fetch.digest(descriptor))
@@ -58,6 +60,10 @@ class UnpackImage:
             )
             self._check_unchanged(source)
             return unpacked, unpacked.size
+        if isinstance(source, (LayoutSource, SavedSource)):
+            return self._unpack_image(source, root, work)
+        if isinstance(source, RegistrySource):
+            return self._pull(source, root, work)
         if isinstance(source, DebianSource):
             debian.bootstrap(source.suite, source.variant, source.include, source.mirror, archive, work)
             return _unpack(archive, f"source.debian: {source.suite}", None, root, self.limits)
@@ -65,6 +71,35 @@ class UnpackImage:
             fetch.download(source.url, archive, self.limits.size)
             return _unpack(archive, f"source.tar: {source.url}", self.digest, root, self.limits)
         return _unpack(t.cast("str", source.path), f"source.tar: {source.path}", self.digest, root, self.limits)
+
+    def _unpack_image(self, source: LayoutSource | SavedSource, root: str, work: str) -> tuple[Unpacked, int]:
+        """Unpack an image of a directory, or of an archive, which is laid out in the work directory first."""
+        label, path, fetched = label_of(source), source.path, None
+        if not isinstance(source, LayoutSource) or not os.path.isdir(path):
+            path = os.path.join(work, "layout")
+            os.mkdir(path)
+            descriptor = fetch.open_archive(source.path, f"source.{source.option}.path")
+            try:
+                unpack_file(descriptor, label, path, oci_image.outer_limits(self.limits))
+                fetched = os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+        folder = oci_image.Folder(path, label)
+        found = image_of(folder, source)
+        if found.digest != self.digest:
+            raise InvalidOption(f"{label}: it changed while it was read: run again")
+        unpacked = oci_image.unpack(folder, found, root, self.limits)
+        return unpacked, found.size if fetched is None else fetched
+
+    def _pull(self, source: RegistrySource, root: str, work: str) -> tuple[Unpacked, int]:
+        """Copy an image by its digest, whatever its tag means by now, and unpack it."""
+        reference = source.by(self.digest)
+        folder = oci_image.Folder(os.path.join(work, "layout"), f"source.registry: {reference}")
+        skopeo.copy(reference, source.access, folder.path)
+        manifest = folder.short("manifest.json")
+        fetch.check_digest(folder.label, self.digest, digest_of(manifest))
+        found = oci_image.manifest_image(folder, manifest, os.uname().machine, oci_image.copied_path)
+        return oci_image.unpack(folder, found, root, self.limits), found.size
 
     def _check_unchanged(self, source: DirectorySource) -> None:
         found = canonical_digest({"manifest": tree.manifest_digest(source.path), "revision": source.revision})

@@ -311,5 +311,5 @@ def test_damage_inside_a_layer(tmp_path: pathlib.Path, pack: t.Callable[[bytes],
     layout.add(layout.blob(manifest, "application/vnd.oci.image.manifest.v1+json"))
     (tmp_path / "root").mkdir()
     files = oci_image.Folder(str(layout.path), "image")
-    with pytest.raises(IsolationError, match="layer 1 of 1.*(cut off|zstd: )"):
+    with pytest.raises(IsolationError, match=r"layer 1 of 1.*(cut off|zstd: )"):
         oci_image.unpack(files, oci_image.layout_image(files, None, MACHINE), str(tmp_path / "root"), LIMITS)
