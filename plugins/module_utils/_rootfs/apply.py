@@ -19,8 +19,16 @@ from .._host.libexec import path as helper_path
 from .._host.process import require_tool
 from .._host.records import DropRecord, load_records
 from .._image import digest_of
+from .source_spec import (
+    DebianSource,
+    DirectorySource,
+    LayoutSource,
+    RegistrySource,
+    SavedSource,
+    Source,
+    canonical_digest,
+)
 from .sources import image_of, label_of
-from .spec import DebianSource, DirectorySource, LayoutSource, RegistrySource, SavedSource, Source, canonical_digest
 
 
 def _unpack(path: str, label: str, expected: str | None, root: str, limits: Limits) -> tuple[Unpacked, int]:

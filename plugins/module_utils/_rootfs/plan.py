@@ -23,7 +23,8 @@ from .apply import NeedTool, Release, UnpackImage
 from .collect import collect
 from .diff import find_changes, source_text
 from .removal import NotSent, removal
-from .spec import DebianSource, FileSpec, RootfsSpec, Source, TarSource
+from .source_spec import DebianSource, Source, TarSource
+from .spec import FileSpec, RootfsSpec
 from .state import HELPER, LAYER, Instance, World, claimed, layout_of, unit_name, unit_text
 
 _REMOUNTING = ("image", "image content", "mode", "size", "mounted")

@@ -26,17 +26,17 @@ from .._image import (
     parse_index,
     parse_manifest,
 )
-from .spec import (
+from .source_spec import (
     DebianSource,
     DirectorySource,
     LayoutSource,
     RegistrySource,
-    RootfsSpec,
     SavedSource,
     Source,
     TarSource,
     canonical_digest,
 )
+from .spec import RootfsSpec
 
 Known = t.Mapping[str, Image]
 

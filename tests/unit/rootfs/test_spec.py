@@ -12,14 +12,12 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption
-from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.spec import (
-    OPTIONS,
+from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.source_spec import (
     DebianSource,
-    RootfsSpec,
     TarSource,
     canonical_digest,
-    parse,
 )
+from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.spec import OPTIONS, RootfsSpec, parse
 
 SUM = "sha256:" + "ab" * 32
 BOOKWORM = "sha256:044b463b99ee419915a083aec90ef4af71cde8f0a3482f28e7721dd9040aa557"

@@ -109,7 +109,7 @@ def _answers(kind: str, directory: str, max_size: int, max_entries: int) -> t.It
             with socket.socket(fileno=0) as channel:
                 yield from unpack_layers(channel, root, max_size, max_entries)
             return
-        stream = io.BufferedReader(io.FileIO(0), CHUNK)
+        stream: io.BufferedReader = io.BufferedReader(io.FileIO(0), CHUNK)
         yield peek(stream, max_size, max_entries) if kind == "peek" else unpack(stream, root, max_size, max_entries)
     except Refused as error:
         yield {"error": str(error), "entry": error.entry}
