@@ -15,6 +15,7 @@ from ._bridge import state as bridge
 from ._cgroup import plan as cgroup_plan
 from ._cgroup import state as cgroup
 from ._errors import IsolationError
+from ._host import volumes
 from ._portmap import state as portmap
 from ._rootfs import state as rootfs
 from ._service import state as service
@@ -36,6 +37,7 @@ SUBSETS: dict[str, t.Callable[[], Entries]] = {
     "rootfs": rootfs.observe_all,
     "images": rootfs.observe_images,
     "services": service.observe_all,
+    "volumes": volumes.observe_all,
     "portmaps": portmap.observe_all,
 }
 

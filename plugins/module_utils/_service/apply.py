@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, systemd
+from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, systemd, volumes
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -66,6 +66,7 @@ class Handle:
         if not runit.wait(lambda: self.running() is None, 10.0):
             raise ServiceError(f"service {self.name}: it was stopped, but its first process is still there: run again")
         files.remove_file(oci.delay_file(self.name))
+        volumes.unmount_all(self.name)
 
     def at_boot(self, wanted: bool) -> None:
         """Let it be started at boot, or not."""
@@ -273,6 +274,7 @@ class Remove:
             runit.dismiss(name, self.links)
             runit.forget(name)
         oci.kill_container(self.runtime, name)
+        volumes.unmount_all(name)
         for link in self.interfaces:
             iproute.delete_link(link)
         for path in (*self.bundle, oci.pid_file(name), oci.delay_file(name)):
@@ -310,7 +312,7 @@ class DropHelpers:
         """Look at the records as they are now: an element that failed still needs them."""
         if load_records("service"):
             return
-        for name in oci.HELPERS:
+        for name in (*oci.HELPERS, volumes.HELPER):
             files.RemoveFile(helper_path(name), os.path.dirname(_paths.LIBEXEC)).run()
         files.remove_empty_directories(runit.SERVICES, _paths.ETC)
         boot.TidyBoot().run()

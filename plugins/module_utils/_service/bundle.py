@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .. import _idrange
 from .._bridge import ports
+from .._host.volumes import mount_point
 from . import seccomp
 from .spec import ServiceSpec
 
@@ -183,13 +184,14 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
     for memory in spec.tmpfs:
         options = ("nosuid", "nodev", f"mode={memory.mode}", f"size={memory.size}")
         asked.append(_mount(memory.target, "tmpfs", "tmpfs", *options))
-    for bind in spec.mounts:
+    volumes = [(mount_point(spec.name, volume.source), volume) for volume in spec.volumes]
+    for source, bind in [*((bind.source, bind) for bind in spec.mounts), *volumes]:
         # The second form of each flag goes by mount_setattr(2): in a user namespace, crun 1.8 drops the first one of
         # mounts that can be written to.
         flags = ["bind", "nosuid", "nodev", "rnosuid", "rnodev"]
         flags += ["ro", "rro"] if bind.read_only else []
         flags += [] if bind.executable else ["noexec", "rnoexec"]
-        asked.append(_mount(bind.target, "bind", bind.source, *flags))
+        asked.append(_mount(bind.target, "bind", source, *flags))
     # A mount below another one comes after it.
     return found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))
 

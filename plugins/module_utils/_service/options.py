@@ -15,6 +15,7 @@ _NETWORK = {
     "address": {"type": "list", "elements": "str", "default": ["auto"]},
 }
 _MOUNT = {
+    "type": {"type": "str", "choices": ["bind", "volume"], "default": "bind"},
     "source": {"type": "str"},
     "target": {"type": "str"},
     "read_only": {"type": "bool", "default": False},
@@ -86,6 +87,7 @@ OPTIONS: dict[str, t.Any] = {
         },
     },
     "replaces": {"type": "str"},
+    "purge_volumes": {"type": "list", "elements": "str", "default": []},
     "runtime": {"type": "str", "choices": ["crun", "runc"]},
     "runtime_policy": {"type": "str", "choices": ["warn", "strict"], "default": "warn"},
     "state": {"type": "str", "choices": list(STATES), "default": "started"},

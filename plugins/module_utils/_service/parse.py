@@ -16,7 +16,7 @@ from .. import _idrange
 from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
-from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs
+from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs, VolumeMount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -108,28 +108,41 @@ def _networks(given: t.Sequence[t.Mapping[str, t.Any]], name: str) -> tuple[Netw
     return found
 
 
-def _mounts(options: t.Mapping[str, t.Any], name: str) -> tuple[tuple[BindMount, ...], tuple[Tmpfs, ...]]:
-    binds = tuple(
-        BindMount(
-            _absolute(item.get("source"), f"{name}: mounts: source"),
-            _target(item.get("target"), f"{name}: mounts: target"),
-            bool(item["read_only"]),
-            bool(item["exec"]),
-        )
-        for item in options["mounts"]
-    )
-    memory = []
+def _source(item: t.Mapping[str, t.Any], option: str) -> str:
+    """A path for a bind mount, a name for a volume: one that was meant as the other is refused, never guessed."""
+    source = item.get("source")
+    if item.get("type") != "volume":
+        return _absolute(source, option)
+    if not source or "/" in source:
+        raise InvalidOption(f"{option}: {source!r} is not the name of a volume; a path is mounted with type: bind")
+    return check_name(source, option)
+
+
+def _mounts(
+    options: t.Mapping[str, t.Any], name: str
+) -> tuple[tuple[BindMount, ...], tuple[VolumeMount, ...], tuple[Tmpfs, ...]]:
+    binds: list[BindMount] = []
+    volumes: list[VolumeMount] = []
+    memory: list[Tmpfs] = []
+    for item in options["mounts"]:
+        source = _source(item, f"{name}: mounts: source")
+        target = _target(item.get("target"), f"{name}: mounts: target")
+        flags = bool(item["read_only"]), bool(item["exec"])
+        if item.get("type") == "volume":
+            volumes.append(VolumeMount(source, target, *flags))
+        else:
+            binds.append(BindMount(source, target, *flags))
     for item in options["tmpfs"]:
         size = parse_size(item["size"], f"{name}: tmpfs: size")
         if not re.fullmatch(r"0?[0-7]{3,4}", item["mode"]):
             raise InvalidOption(f"{name}: tmpfs: mode: {item['mode']!r} is not an octal mode such as 1777")
         mode = item["mode"].lstrip("0") or "0"
         memory.append(Tmpfs(_target(item.get("target"), f"{name}: tmpfs: target"), size, mode))
-    targets = [bind.target for bind in binds] + [item.target for item in memory]
+    targets = [bind.target for bind in (*binds, *volumes)] + [item.target for item in memory]
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidOption(f"{name}: mounts: {target} is the target of more than one mount")
-    return binds, tuple(memory)
+    return tuple(binds), tuple(volumes), tuple(memory)
 
 
 def _capabilities(given: t.Sequence[str], name: str) -> tuple[str, ...]:
@@ -299,8 +312,11 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     """
     name = check_name(options["name"])
     service = check_name(options.get("service") or name, f"{name}: service")
+    purged = tuple(check_name(item, f"{name}: purge_volumes") for item in options["purge_volumes"])
     if options["state"] == "absent":
-        return ServiceSpec(name, service, "absent")
+        return ServiceSpec(name, service, "absent", purge_volumes=purged)
+    if purged:
+        raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
     hostname = options.get("hostname") or service
     if len(hostname) > 64 or not _HOSTNAME.fullmatch(hostname):
         raise InvalidOption(f"{name}: hostname: {hostname!r} is not a host name of at most 64 characters")
@@ -312,7 +328,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     seccomp = options["seccomp"]
     if seccomp not in ("default", "unconfined"):
         seccomp = _absolute(seccomp, f"{name}: seccomp: default, unconfined or the path of a profile")
-    binds, memory = _mounts(options, name)
+    binds, volumes, memory = _mounts(options, name)
     networks = _networks(options["networks"], name)
     health = _health(options.get("health"), name)
     if health is not None and not networks:
@@ -335,6 +351,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         id_base=id_base,
         networks=networks,
         mounts=binds,
+        volumes=volumes,
         tmpfs=memory,
         capabilities=_capabilities(options["capabilities"], name),
         seccomp=seccomp,

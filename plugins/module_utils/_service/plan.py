@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import oci, systemd
+from .._host import oci, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -27,6 +27,7 @@ from .desired import Desired, Networks, Promises, ServiceRefused, desired, diges
 from .spec import LIVE, ServiceSpec
 from .state import LAYER, Instance, World, cgroup_path, describe, directory
 from .supervise import unit_name
+from .volumes import Claim, Plans
 
 _BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
 """Options with a line of the diff for each of their keys."""
@@ -42,7 +43,7 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key == "networks":
         return [f"{item['bridge']} {' '.join(item['address'])}" for item in value]
     if key == "mounts":
-        return [f"{item['source']} on {item['target']}{' read-only' if item['read_only'] else ''}" for item in value]
+        return [_shown_mount(item) for item in value]
     if key == "tmpfs":
         return [f"{item['target']} {item['size']}" for item in value]
     if key == "dns":
@@ -53,6 +54,12 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key in ("restart", "health"):
         return {name: f"{item:g}s" if isinstance(item, float) else item for name, item in sorted(value.items())}
     return value
+
+
+def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
+    volume = "volume " if item.get("type") == "volume" else ""
+    flags = f"{' read-only' if item['read_only'] else ''}{'' if item.get('exec', True) else ' noexec'}"
+    return f"{volume}{item['source']} on {item['target']}{flags}"
 
 
 def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
@@ -123,9 +130,17 @@ def _stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
     return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
 
 
-def _helper_changes(world: World) -> list[Change]:
+def _helpers(specs: t.Iterable[ServiceSpec], world: World) -> dict[str, str]:
+    """The helpers that instances need on the host."""
+    found = dict(oci.HELPERS)
+    if any(spec.volumes for spec in specs):
+        found[volumes.HELPER] = world.volumes.helper
+    return found
+
+
+def _helper_changes(specs: t.Sequence[ServiceSpec], world: World) -> list[Change]:
     changes = []
-    for name, text in oci.HELPERS.items():
+    for name, text in _helpers(specs, world).items():
         there = world.helpers.get(name)
         if there != (text, 0o755):
             changes.append(Change(f"helper {name}", None if there is None else "other version", helper_path(name)))
@@ -210,16 +225,17 @@ def _fields(instance: Instance) -> dict[str, t.Any]:
     return {name: getattr(instance, name) for name in instance.__dataclass_fields__}
 
 
-def _prepare(want: Desired, instance: Instance, world: World, changes: t.Sequence[Change]) -> list[Step]:
+def _prepare(want: Desired, instance: Instance, world: World, claimed: t.Sequence[Step]) -> list[Step]:
     """Claims and files: nothing that touches a running service."""
     name = want.spec.name
     steps: list[Step] = [apply.Refuse(message) for message in want.lacking]
     steps += want.claims
     if instance.record is None:  # the claim: from here on, what a killed run leaves is known to be ours
         steps.append(SaveRecord(want.record))
+    steps += claimed
     steps += [
         WriteFile(helper_path(helper), text, 0o755)
-        for helper, text in oci.HELPERS.items()
+        for helper, text in _helpers([want.spec], world).items()
         if world.helpers.get(helper) != (text, 0o755)
     ]
     steps += [
@@ -274,11 +290,13 @@ def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
         )
 
 
-def _plan_present(spec: ServiceSpec, world: World, want: Desired, project: str, helpers: t.Sequence[Change]) -> Plan:
+def _plan_present(
+    spec: ServiceSpec, world: World, want: Desired, project: str, helpers: t.Sequence[Change], claim: Claim
+) -> Plan:
     instance = world.instances[spec.name]
     _check_foreign(spec, instance)
     old = _replaced(spec, world, project)
-    changes = _changes(want, instance, world)
+    changes = [*_changes(want, instance, world), *claim.changes]
     if old is not None:
         changes.append(Change(f"replaces {spec.replaces}", old[0].state, "stopped", "restart"))
     changes += helpers
@@ -290,7 +308,7 @@ def _plan_present(spec: ServiceSpec, world: World, want: Desired, project: str, 
     return Plan(
         spec.name,
         tuple(changes),
-        tuple(_prepare(want, instance, world, changes)),
+        tuple(_prepare(want, instance, world, claim.steps)),
         (SaveRecord(want.record), *steps),
         tuple(finish),
         result=_result(want, instance, world, True),
@@ -299,14 +317,14 @@ def _plan_present(spec: ServiceSpec, world: World, want: Desired, project: str, 
     )
 
 
-def _plan_absent(spec: ServiceSpec, world: World, project: str) -> Plan:
+def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) -> Plan:
     instance = world.instances[spec.name]
     record = instance.record
     check_project(LAYER, spec.name, project, record)
     result = {"name": spec.name, "state": "absent"}
     if record is None:
         _check_foreign(spec, instance)
-        return Plan(spec.name, result=result)
+        return Plan(spec.name, purge.changes, finish=purge.steps, result=result)
     handle = _recorded_handle(record, world)
     prepare: list[Step] = []
     if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
@@ -327,7 +345,8 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str) -> Plan:
         for item in record.assigned.get("networks", [])
     ]
     steps = (remove, DropRecord(record), Release(record.spec["service"], "rootfs"))
-    return Plan(spec.name, tuple(changes), tuple(prepare), steps, (apply.DropHelpers(),), result=result)
+    finish = (*purge.steps, apply.DropHelpers())
+    return Plan(spec.name, (*changes, *purge.changes), tuple(prepare), steps, finish, result=result)
 
 
 def _check_replaced(specs: t.Sequence[ServiceSpec]) -> None:
@@ -357,14 +376,17 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     nets = Networks(world, expect)
     nets.reserve(specs)
     plans: list[Plan] = []
-    helpers = _helper_changes(world)
+    helpers = _helper_changes([spec for spec in specs if spec.present], world)
+    named = Plans(world.volumes, world.records, specs, project)
     said: set[str] = set()
     for spec in specs:
         if not spec.present:
-            plans.append(_plan_absent(spec, world, project))
+            plans.append(_plan_absent(spec, world, project, named.purge(spec)))
             continue
         want = desired(spec, world, expect, project, ranges, nets)
-        one = _plan_present(spec, world, want, project, helpers)
+        root = world.roots.get(spec.name)
+        claim = named.claim(spec, root.path if root is not None else None, want.record.assigned["id_base"])
+        one = _plan_present(spec, world, want, project, helpers, claim)
         helpers = []
         plans.append(_quietly(one, said))
     shared: list[Step] = []

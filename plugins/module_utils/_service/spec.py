@@ -39,6 +39,11 @@ class BindMount:
 
 
 @dataclass(frozen=True)
+class VolumeMount(BindMount):
+    """A named volume that the service sees; `source` is its name."""
+
+
+@dataclass(frozen=True)
 class Tmpfs:
     """A file system in memory; `size` in bytes."""
 
@@ -103,6 +108,8 @@ class ServiceSpec:
     id_base: int | None = None
     networks: tuple[Network, ...] = ()
     mounts: tuple[BindMount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    purge_volumes: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     capabilities: tuple[str, ...] = ()
     seccomp: str = "default"
@@ -123,6 +130,11 @@ class ServiceSpec:
     def present(self) -> bool:
         """Whether it is to be there at all."""
         return self.state != "absent"
+
+    @property
+    def volume_names(self) -> tuple[str, ...]:
+        """The named volumes that it uses, each once."""
+        return tuple(sorted({volume.source for volume in self.volumes}))
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -155,6 +167,16 @@ class ServiceSpec:
             "mounts": [
                 {"source": item.source, "target": item.target, "read_only": item.read_only, "exec": item.executable}
                 for item in self.mounts
+            ]
+            + [
+                {
+                    "type": "volume",
+                    "source": item.source,
+                    "target": item.target,
+                    "read_only": item.read_only,
+                    "exec": item.executable,
+                }
+                for item in self.volumes
             ],
             "tmpfs": [
                 {"target": item.target, "size": format_size(item.size), "mode": item.mode} for item in self.tmpfs

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd
+from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.inroot import resolve
@@ -121,6 +121,7 @@ class World:
     boot_gaps: tuple[str, ...]
     watched: tuple[str, ...]
     tools: t.Mapping[str, bool] = field(default_factory=dict)
+    volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
 
 
 def directory(name: str) -> str:
@@ -372,9 +373,10 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         missing_sources=frozenset(
             mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
         ),
-        helpers={name: _file(helper_path(name)) for name in oci.HELPERS},
+        helpers={name: _file(helper_path(name)) for name in (*oci.HELPERS, volumes.HELPER)},
         boot_gaps=boot.gaps(),
         watched=watched,
+        volumes=volumes.observe(),
     )
 
 

@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 
 from .. import _paths
-from .._host import oci, runit, systemd
+from .._host import oci, runit, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
@@ -58,6 +58,8 @@ def _run(start: Start) -> str:
     if start.rootfs_name:
         target = f"{_paths.INSTANCES}/{start.rootfs_name}/rootfs"
         mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n"
+    if start.spec.volumes:
+        mount += f"{helper_path(volumes.HELPER)} mount {name} || exit 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
     return f"""#!/bin/sh
 # {_paths.MARKER}
@@ -79,6 +81,7 @@ def _finish(start: Start) -> str:
     name = start.spec.name
     parent = posixpath.dirname(start.cgroup)
     first, last = start.delays
+    unmount = f"{helper_path(volumes.HELPER)} umount {name}\n" if start.spec.volumes else ""
     ends = {
         "always": "",
         "on-failure": '[ "$1" != 0 ] || printf d >supervise/control\n',
@@ -88,7 +91,7 @@ def _finish(start: Start) -> str:
 # {_paths.MARKER}
 exec 2>/dev/null
 {_stale(start)}
-rm -f {oci.pid_file(name)}
+{unmount}rm -f {oci.pid_file(name)}
 for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ ! -d "$tree/{parent}" ] || rmdir "$tree/{start.cgroup}"
 done
@@ -142,6 +145,10 @@ def unit_text(start: Start) -> str:
     slice_unit = systemd.slice_unit(spec.slice) if spec.slice else "isolation.slice"
     tasks = "" if spec.slice else "TasksMax=1024\n"
     manager = " --cgroup-manager=disabled" if start.crun else ""
+    mount = unmount = ""
+    if spec.volumes:
+        mount = f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
+        unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"
     requires = "".join(f"Requires={unit}\nAfter={unit}\n" for unit in needs)
     return f"""# {_paths.MARKER}
 [Unit]
@@ -154,9 +161,9 @@ Type=forking
 PIDFile={oci.pid_file(name)}
 Slice={slice_unit.replace("%", "%%")}
 ExecStartPre={backoff} begin {name}
-ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
+{mount}ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
 ExecStopPost=-{start.runtime} delete --force {name}
-ExecStopPost=-{backoff} end {name} {first} {last}
+{unmount}ExecStopPost=-{backoff} end {name} {first} {last}
 Restart={spec.restart.policy}
 RestartSec=10ms
 TimeoutStartSec={90 + round(spec.restart.max_delay)}
