@@ -75,7 +75,7 @@ def test_what_changes_live_is_no_part_of_the_release(key: str) -> None:
 
 
 def test_a_misspelt_option_of_a_root_filesystem_is_refused() -> None:
-    with pytest.raises(_releases.PlanError, match="service web .*rootfs: moed is not known here"):
+    with pytest.raises(_releases.PlanError, match=r"service web .*rootfs: moed is not known here"):
         _releases.merge_services({"isolation_services": [{**WEB, "rootfs": {**WEB["rootfs"], "moed": "read_only"}}]})
 
 
