@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import _paths
 from .._errors import IsolationError
@@ -121,12 +121,17 @@ def _make_layers(layout: Layout) -> None:
 
 @dataclass(frozen=True)
 class _Aside(Layout):
-    """A layout whose own layer is made aside: what is there is not touched before the new one is whole."""
+    """A layout whose own layer is made aside: what is there is not touched before the new one is whole.
+
+    `held` is the name of what holds the new layers, and at last the old ones: that of this process, also in its children.
+    """
+
+    held: str = field(default_factory=staged_name)
 
     @property
     def aside(self) -> str:
-        """What holds the new layers, and at last the old ones."""
-        return os.path.join(self.instance, staged_name())
+        """Where that is."""
+        return os.path.join(self.instance, self.held)
 
     @property
     def layers(self) -> str:
