@@ -19,7 +19,7 @@ options:
       - What to look at. V(all) is everything.
     type: list
     elements: str
-    choices: [all, bridges, slices, rootfs, images, services, portmaps]
+    choices: [all, bridges, slices, rootfs, images, services, volumes, portmaps]
     default: [all]
   project:
     description:
@@ -151,6 +151,20 @@ services:
       service: web
       state: started
       pid: 4711
+volumes:
+  description:
+    - Named volumes, the instances that use them, and for which of these they are mounted now. Those that nothing uses stay until they are purged by
+      name, by O(daemonless.isolation.namespaced_service#module:purge_volumes).
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - name: web-data
+      project: default
+      path: /var/lib/isolation/volumes/web-data
+      exists: true
+      services: [web-3fa91c2]
+      mounted: [web-3fa91c2]
 portmaps:
   description: Published ports by their owner, as nftables has them.
   returned: when gathered

@@ -115,13 +115,28 @@ options:
         default: [auto]
   mounts:
     description:
-      - Files and directories of the host that it sees. All of them are mounted C(nosuid) and C(nodev). Owners are not shifted.
+      - Files and directories of the host, and named volumes, that it sees. All of them are mounted C(nosuid) and C(nodev).
+      - Owners of a bind mount are not shifted. Those of a volume are the service's own, whatever its range of ids.
+      - A change restarts the service.
     type: list
     elements: dict
     default: []
     suboptions:
+      type:
+        description:
+          - V(bind) is a file or directory of the host.
+          - V(volume) is a directory that is kept under C(/var/lib/isolation/volumes) and outlives the service, its releases and its range of ids. It is stored
+            with the ids that the service has inside, and mounted with its ids mapped to the service's range. That takes Linux 5.12, and a file system there
+            that supports idmapped mounts.
+        type: str
+        choices: [bind, volume]
+        default: bind
       source:
-        description: Absolute path on the host, which must be there.
+        description:
+          - With O(mounts[].type=bind), an absolute path on the host, which must be there.
+          - With O(mounts[].type=volume), the name of a volume. It is made, empty, if the host has none of that name, with the owner, group and mode that
+            the directory O(mounts[].target) has in the root filesystem. Where there is no such directory, it belongs to root inside and has mode 0755.
+            Files of the image are not copied into it. One that belongs to another project is refused.
         type: str
       target:
         description: Absolute path inside. Not on or below C(/proc), C(/sys) and C(/dev).
@@ -281,6 +296,14 @@ options:
         description: How long that may take.
         type: str
         default: 1m
+  purge_volumes:
+    description:
+      - Named volumes to remove with all that is in them. Refused as long as an instance uses one that this task does not remove, and if one belongs to another
+        project. One that is not there is no error.
+      - Only with O(state=absent). The instance named may be gone already.
+    type: list
+    elements: str
+    default: []
   replaces:
     description:
       - Another instance of O(service). It is stopped, this one is started and waited for, and then this one is started at boot and the other is not.
@@ -401,10 +424,28 @@ EXAMPLES = r"""
     networks:
       - bridge: iso0
 
+- name: Keep data in a named volume, which the next release gets, too
+  daemonless.isolation.namespaced_service:
+    name: db-1
+    service: db
+    rootfs: db-1
+    command: [/usr/bin/python3, /srv/db.py]
+    user: "1000:1000"
+    mounts:
+      - type: volume
+        source: db-data
+        target: /var/lib/db
+
 - name: Remove a service
   daemonless.isolation.namespaced_service:
     name: web
     state: absent
+
+- name: Remove a service, and what it has kept
+  daemonless.isolation.namespaced_service:
+    name: db-1
+    state: absent
+    purge_volumes: [db-data]
 """
 
 RETURN = r"""

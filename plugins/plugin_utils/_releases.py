@@ -44,7 +44,7 @@ ROOTFS_KEYS = ("source", "remote_src", "pull", "mode", "size", "files", "max_siz
 ROOTFS_LIVE = frozenset({"remote_src", "pull", "max_size", "max_entries"})
 """What of those says how an image is had, not what is in it."""
 
-ACCESS = frozenset({"username", "password", "tls_verify", "ca_path", "timeout"})
+ACCESS = frozenset({"username", "password", "tls_verify", "ca_path"})
 """What says how a source is reached, in every kind of source: a password that is changed makes no new release."""
 
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
@@ -301,7 +301,11 @@ def removal(info: Data) -> Data:
         kind: sorted((entry["name"] for entry in info.get(kind, [])), key=lambda name: (-name.count("/"), name))
         for kind in kinds
     }
-    return {kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}
+    # A volume is purged with an instance of any name; one of this name, if there was any, has gone before.
+    volumes = [
+        {"name": entry["name"], "state": "absent", "purge_volumes": [entry["name"]]} for entry in info.get("volumes", [])
+    ]
+    return {**{kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}, "volumes": volumes}
 
 
 def _family(address: str) -> str:

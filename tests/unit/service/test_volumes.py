@@ -71,7 +71,7 @@ def test_two_on_one_target_are_refused() -> None:
 def test_a_purge_belongs_to_a_removal() -> None:
     with pytest.raises(IsolationError, match="only with state: absent"):
         spec(purge_volumes=["data"])
-    with pytest.raises(IsolationError, match="purge_volumes: .*not a valid name"):
+    with pytest.raises(IsolationError, match=r"purge_volumes: .*not a valid name"):
         spec(state="absent", purge_volumes=["../x"])
 
 
