@@ -23,7 +23,7 @@ from .apply import NeedTool, Release, UnpackImage
 from .collect import collect
 from .diff import find_changes, source_text
 from .removal import NotSent, removal
-from .source_spec import DebianSource, Source, TarSource
+from .source_spec import DebianSource, LayoutSource, SavedSource, Source, TarSource
 from .spec import FileSpec, RootfsSpec
 from .state import HELPER, LAYER, Instance, World, claimed, layout_of, unit_name, unit_text
 
@@ -181,7 +181,7 @@ def _image_steps(spec: RootfsSpec, source: Source, digest: str, world: World) ->
     if digest in world.images and damage is None:
         return ()
     unpack: Step = UnpackImage(digest, source, spec.limits)
-    if isinstance(source, TarSource) and not source.sent:
+    if isinstance(source, (TarSource, LayoutSource, SavedSource)) and not source.sent:
         unpack = NotSent(digest)
     if damage is None:
         return (unpack,)

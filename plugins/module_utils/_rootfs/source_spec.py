@@ -29,6 +29,14 @@ _IMAGE = re.compile(
 
 VARIANTS = ("essential", "apt", "minbase", "buildd", "important", "standard")
 
+_IMAGE_FILE: dict[str, t.Any] = {
+    "path": {"type": "path"},
+    "reference": {"type": "str"},
+    # Set by the action plugin: the path on the controller and the image's digest, of what it has sent or found to be here.
+    "_origin": {"type": "str"},
+    "_digest": {"type": "str"},
+}
+
 SOURCE: dict[str, t.Any] = {
     "type": "dict",
     "options": {
@@ -42,8 +50,8 @@ SOURCE: dict[str, t.Any] = {
                 "_origin": {"type": "str"},
             },
         },
-        "oci_layout": {"type": "dict", "options": {"path": {"type": "path"}, "reference": {"type": "str"}}},
-        "docker_archive": {"type": "dict", "options": {"path": {"type": "path"}, "reference": {"type": "str"}}},
+        "oci_layout": {"type": "dict", "options": _IMAGE_FILE},
+        "docker_archive": {"type": "dict", "options": _IMAGE_FILE},
         "registry": {
             "type": "dict",
             "options": {
@@ -96,30 +104,55 @@ class TarSource:
 
 @dataclass(frozen=True)
 class LayoutSource:
-    """An image of an image layout of OCI: a directory, or an archive of one. `reference` is a name or digest of its index."""
+    """An image of an image layout of OCI: a directory, or an archive of one. `reference` is a name or digest of its index.
+
+    `origin` is the path on the controller of one that comes from there, with the `digest` that was found there; `path`
+    is empty if it was not sent, because the host has the image.
+    """
 
     path: str
     reference: str | None
+    origin: str | None = None
+    digest: str | None = None
 
     option: t.ClassVar[str] = "oci_layout"
 
     def canonical(self) -> dict[str, t.Any]:
         """The source as it stands in records and images."""
+        if self.origin is not None:
+            return {self.option: {"controller": self.origin, "reference": self.reference}}
         return {self.option: {"path": self.path, "reference": self.reference}}
+
+    @property
+    def sent(self) -> bool:
+        """Whether it can be had: what the controller has not sent can't."""
+        return bool(self.path)
 
 
 @dataclass(frozen=True)
 class SavedSource:
-    """An image of an archive that `docker save` has written. `reference` is a tag, or the digest of its configuration."""
+    """An image of an archive that `docker save` has written. `reference` is a tag, or the digest of its configuration.
+
+    `origin`, `digest` and an empty `path` are as with LayoutSource.
+    """
 
     path: str
     reference: str | None
+    origin: str | None = None
+    digest: str | None = None
 
     option: t.ClassVar[str] = "docker_archive"
 
     def canonical(self) -> dict[str, t.Any]:
         """The source as it stands in records and images."""
+        if self.origin is not None:
+            return {self.option: {"controller": self.origin, "reference": self.reference}}
         return {self.option: {"path": self.path, "reference": self.reference}}
+
+    @property
+    def sent(self) -> bool:
+        """Whether it can be had: what the controller has not sent can't."""
+        return bool(self.path)
 
 
 @dataclass(frozen=True)
@@ -280,11 +313,12 @@ def parse_source(given: t.Mapping[str, t.Any], name: str, always: bool) -> Sourc
         return _tar(options, name)
     if kind == "debian":
         return _debian(options, name)
-    if not options.get("path"):
+    origin, digest = options.get("_origin"), options.get("_digest")
+    if not options.get("path") and not (origin and digest):
         raise InvalidOption(f"{name}: source.{kind}.path: needed")
-    path = absolute(options["path"], f"{name}: source.{kind}.path")
+    path = absolute(options["path"], f"{name}: source.{kind}.path") if options.get("path") else ""
     if kind == "oci_layout":
-        return LayoutSource(path, options.get("reference"))
+        return LayoutSource(path, options.get("reference"), origin, digest)
     if kind == "docker_archive":
-        return SavedSource(path, options.get("reference"))
+        return SavedSource(path, options.get("reference"), origin, digest)
     return DirectorySource(path, options.get("revision") or "")

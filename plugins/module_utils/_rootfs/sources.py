@@ -71,7 +71,8 @@ def _archive(source: TarSource, record: Record | None, there: Known) -> Told:
 
     :raises InvalidOption: it can't be read, or has another checksum than the one that was given.
     """
-    if source.checksum is not None and (source.path is None or source.checksum in there):
+    elsewhere = source.path is None or source.origin is not None
+    if source.checksum is not None and (elsewhere or source.checksum in there):
         return Told(source.checksum)
     descriptor = fetch.open_archive(t.cast("str", source.path), "source.tar.path")
     try:
@@ -104,6 +105,8 @@ def label_of(source: LayoutSource | SavedSource) -> str:
 
 def _image(source: LayoutSource | SavedSource, record: Record | None, limits: Limits) -> Told:
     """The digest of an image in a directory or an archive. An archive is read only if it is not the one that the record tells of."""
+    if source.digest is not None:
+        return Told(source.digest)
     label = label_of(source)
     if isinstance(source, LayoutSource) and os.path.isdir(source.path):
         return Told(image_of(oci_image.Folder(source.path, label), source).digest)
