@@ -24,12 +24,13 @@ _COPYING = 1800
 _POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json", "/root/.config/containers/policy.json")
 _PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HOME")
 _REMEDIES = (
+    (r"did not match|size mismatch|unexpected EOF", "the registry's copy is damaged, or was cut off: run again, or push the image again"),
     (r"server gave HTTP response to HTTPS client", "it speaks plain HTTP: set tls_verify: false if that is meant"),
     (r"x509|certificate", "give the certificate of its authority by ca_path"),
-    (r"unauthorized|authentication required|invalid username|403|access .*denied", "give username and password that may read it"),
-    (r"manifest unknown|name unknown|not found|404", "is the name right, and has it been pushed?"),
-    (r"connection refused|no such host|i/o timeout|no route|unreachable|deadline|server misbehaving", "is the registry up, and can this host reach it?"),
-    (r"no space left", "make room under /var/lib/isolation, or remove images (prune_images: true)"),
+    (r"unauthorized|authentication required|invalid username|access .*denied", "give username and password that may read it"),
+    (r"no space left", "make room under /var/lib/isolation, or remove images that nothing uses (prune_images: true)"),
+    (r"connection refused|no such host|i/o timeout|no route|unreachable|server misbehaving", "is the registry up, and can this host reach it?"),
+    (r"manifest unknown|name unknown|not found", "is the name right, and has it been pushed?"),
 )  # fmt: skip
 
 
