@@ -303,7 +303,8 @@ def removal(info: Data) -> Data:
     }
     # A volume is purged with an instance of any name; one of this name, if there was any, has gone before.
     volumes = [
-        {"name": entry["name"], "state": "absent", "purge_volumes": [entry["name"]]} for entry in info.get("volumes", [])
+        {"name": entry["name"], "state": "absent", "purge_volumes": [entry["name"]]}
+        for entry in info.get("volumes", [])
     ]
     return {**{kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}, "volumes": volumes}
 
