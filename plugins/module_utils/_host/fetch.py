@@ -11,8 +11,6 @@ import os
 import stat
 import typing as t
 
-from ansible.module_utils.urls import open_url
-
 from .._errors import InvalidOption, IsolationError
 
 _CHUNK = 1 << 20
@@ -77,6 +75,8 @@ def download(url: str, path: str, limit: int) -> int:
 
     :raises FetchError: the server or the network refused, or it is longer than `limit` bytes.
     """
+    from ansible.module_utils.urls import open_url  # takes as long to load as a root filesystem takes to mount
+
     size = 0
     try:
         with open_url(url, timeout=60, follow_redirects="safe") as answer, open(path, "xb") as stream:
