@@ -44,7 +44,7 @@ def hard(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def folder(name: str, **fields: t.Any) -> tuple[tarfile.TarInfo, bytes]:
-    return entry(name, type=tarfile.DIRTYPE, mode=0o755, **fields)
+    return entry(name, type=tarfile.DIRTYPE, **{"mode": 0o755, **fields})
 
 
 def archive(*entries: tuple[tarfile.TarInfo, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:

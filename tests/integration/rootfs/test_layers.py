@@ -83,6 +83,14 @@ SEMANTICS: dict[str, tuple[list[bytes], list[str]]] = {
         ["etc", "etc/sub", "etc/sub/d", "top"],
     ),
     "an opaque root": ([LOWER, archive(entry(".wh..wh..opq", b""), entry("new"))], ["new"]),
+    "a whiteout below what this layer made a link": (
+        [archive(folder("d"), entry("d/x"), folder("e"), entry("e/x")), archive(link("d", "e"), entry("d/.wh.x", b""))],
+        ["d", "e", "e/x"],
+    ),
+    "a whiteout below what this layer made a file": (
+        [archive(folder("d"), entry("d/x")), archive(entry("d"), entry("d/.wh.x", b""), entry("d/.wh..wh..opq", b""))],
+        ["d"],
+    ),
     "other names of aufs": (
         [archive(entry("a")), archive(entry(".wh..wh.plnk", b""), folder(".wh..wh.aufs"))],
         ["a"],

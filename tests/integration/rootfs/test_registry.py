@@ -81,7 +81,7 @@ def test_by_digest(world: World, registry: Registry, layout: Layout, tmp_path: p
     one, two = digests(layout)
     registry.push(layout.path, "app:1", "one")
     registry.push(layout.path, "app:2", "two")
-    pinned = world.cycle("rootfs_prepare", name="web", source=registry.source(f"app:2@{one}"))["rootfs"]
+    pinned = world.apply("rootfs_prepare", name="web", source=registry.source(f"app:2@{one}"))["rootfs"]
     assert (pinned["digest"], version(world, "web")) == (one, "1")
     assert not world.apply("rootfs_prepare", name="web", source=registry.source(f"app:2@{one}"), pull="always")[
         "changed"
@@ -102,7 +102,7 @@ def test_an_index(world: World, registry: Registry, layout: Layout, tmp_path: pa
     )
     registry.push(many.path, "app:all", "all", ["--all"])
     for name, image in (("web", "app:all"), ("api", f"app@{index}")):
-        result = world.cycle("rootfs_prepare", name=name, source=registry.source(image))["rootfs"]
+        result = world.apply("rootfs_prepare", name=name, source=registry.source(image))["rootfs"]
         assert result["digest"] == ours["digest"]
         assert version(world, name) == "ours"
     registry.stop()
@@ -111,7 +111,7 @@ def test_an_index(world: World, registry: Registry, layout: Layout, tmp_path: pa
 
 def test_docker_manifests_are_not_converted(world: World, registry: Registry, layout: Layout) -> None:
     registry.push(layout.path, "app:docker", "two", ["--format", "v2s2"])
-    result = world.cycle("rootfs_prepare", name="web", source=registry.source("app:docker"))["rootfs"]
+    result = world.apply("rootfs_prepare", name="web", source=registry.source("app:docker"))["rootfs"]
     raw = world.run(
         ["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{registry.server}/app:docker"]
     ).stdout
@@ -130,7 +130,7 @@ def test_secrets(world: World, layout: Layout, tmp_path: pathlib.Path) -> None:
         f"mkdir -p /usr/local/sbin; printf '%s\\n' '#!/bin/sh' 'tr \"\\\\0\" \"\\\\n\" </proc/$$/cmdline >>{spy}' 'env >>{spy}'"
         f" 'exec {real} \"$@\"' >/usr/local/sbin/skopeo; chmod 755 /usr/local/sbin/skopeo"
     )
-    result = world.cycle("rootfs_prepare", name="web", source=registry.source("app:1"))
+    result = world.apply("rootfs_prepare", name="web", source=registry.source("app:1"))
     assert result["rootfs"]["digest"] == digests(layout)[0]
     listed = world.apply(
         "rootfs_prepare", aggregate=[{"name": "api", "source": registry.source("app:1")}], pull="always"

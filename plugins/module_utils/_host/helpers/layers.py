@@ -112,7 +112,7 @@ class Layers(Tree):
 
     def _hide(self, parts: list[str], name: str | None, entry: str) -> None:
         """Remove a name of a directory, or all of them, as far as lower layers have it. No symbolic link is followed."""
-        holder = self._descend(parts, entry, make=False)
+        holder = self._lower(parts, entry)
         if holder is None:
             return
         try:
@@ -121,6 +121,30 @@ class Layers(Tree):
                     self._remove(holder, (*parts, found))
         finally:
             os.close(holder)
+
+    def _lower(self, parts: list[str], entry: str) -> int | None:
+        """A descriptor of a directory; None if nothing is hidden in it: it is missing, no directory, or a link in its place is this layer's.
+
+        :raises Refused: a lower layer has a symbolic link in its path.
+        """
+        here = os.dup(self.root)
+        for length, part in enumerate(parts, 1):
+            try:
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            except FileNotFoundError:
+                os.close(here)
+                return None
+            except OSError as error:
+                found = os.stat(part, dir_fd=here, follow_symlinks=False)
+                os.close(here)
+                if stat.S_ISLNK(found.st_mode) and tuple(parts[:length]) not in self._touched:
+                    raise Refused(f"{part} in its path is a symbolic link", entry) from error
+                if stat.S_ISDIR(found.st_mode):
+                    raise
+                return None
+            os.close(here)
+            here = below
+        return here
 
     def _remove(self, holder: int, path: tuple[str, ...]) -> bool:
         """Remove what this layer has not made; whether all is gone."""
