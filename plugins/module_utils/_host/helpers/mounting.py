@@ -166,8 +166,8 @@ def clone_mapped(path: str, id_base: int, attributes: int) -> int:
     except OSError as error:
         os.close(tree)
         raise MountError(
-            f"{path}: can't be mounted with its owners mapped to {id_base} ({error.strerror}): this takes Linux 5.19, and a file system"
-            " that supports idmapped mounts (ext4, xfs, btrfs; tmpfs since Linux 6.3) under /var/lib/isolation"
+            f"{path}: can't be mounted with its owners mapped to {id_base} ({error.strerror}): this takes Linux 5.12, for a root"
+            " filesystem 5.19, and a file system that supports idmapped mounts (ext4, xfs, btrfs; tmpfs since Linux 6.3) under /var/lib/isolation"
         ) from error
     finally:
         os.close(namespace)
