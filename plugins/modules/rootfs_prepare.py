@@ -56,6 +56,58 @@ options:
               - C(sha256:) and 64 hexadecimal digits. Compared before the archive is opened. Needed with O(source.tar.url).
               - With it, an archive whose image is there is not read at all. Without it, the archive is read whenever its size, times or inode have changed.
             type: str
+      oci_layout:
+        description:
+          - An image of an OCI image layout on the host, a directory or a tar archive of one (plain, or compressed like O(source.tar)).
+          - The digest is that of the image's manifest. An index of several platforms means the image for this host.
+            An image for another architecture is refused.
+        type: dict
+        suboptions:
+          path:
+            description: Absolute path of the directory or the archive on the host.
+            type: path
+          reference:
+            description:
+              - The image's name in the layout's index (C(org.opencontainers.image.ref.name)), or its digest. Needed if the layout has several images.
+            type: str
+      docker_archive:
+        description:
+          - An image of an archive on the host that C(docker save) or C(podman save) has written, plain, or compressed like O(source.tar).
+          - The digest is that of the image's configuration, which C(docker images) shows as its ID.
+        type: dict
+        suboptions:
+          path:
+            description: Absolute path of the archive on the host.
+            type: path
+          reference:
+            description: A tag of the image, such as V(app:1), or its ID as C(sha256:) and 64 digits. Needed if the archive has several images.
+            type: str
+      registry:
+        description:
+          - An image of a registry, copied by C(skopeo), which must be installed on the host. The digest is that of the image's manifest.
+            An index of several platforms means the image for this host.
+          - C(skopeo) honours what the host has set up in C(/etc/containers), such as mirrors, certificates and rules for signatures.
+        type: dict
+        suboptions:
+          image:
+            description:
+              - The image with its registry, C(host[:port]/name[:tag][@sha256:…]). Without tag and digest, V(latest) is meant. A digest wins over a tag.
+              - With a digest the registry is never asked if the image is there. When it is asked for a tag, is said by O(pull).
+            type: str
+          tls_verify:
+            description: Whether the registry must speak TLS, with a certificate that is trusted. V(false) allows plain HTTP, too.
+            type: bool
+            default: true
+          ca_path:
+            description: A file on the host with the certificate (PEM) of the authority to trust, in addition to the host's own.
+            type: path
+          username:
+            description: User of the registry. Without it, the host's own login (C(skopeo login) of root) is used, if there is one.
+            type: str
+          password:
+            description:
+              - Password of the user. It reaches C(skopeo) by a file in memory, and is in no command line, record, diff or result.
+            type: str
       directory:
         description:
           - A directory of the host, which is copied. Its digest is made of names, kinds, modes, owners, sizes, modification times and link targets.
@@ -92,6 +144,15 @@ options:
           revision:
             description: Any text. Another one makes the image anew, with today's packages.
             type: str
+  pull:
+    description:
+      - When a registry is asked which image a tag of O(source.registry) means.
+      - V(missing) asks only if the host has no image that came from the same reference; of several, the last one is meant.
+        What this root filesystem has had from there, it keeps.
+      - V(always) asks in every run, in check mode as well, which only reads.
+    type: str
+    choices: [missing, always]
+    default: missing
   mode:
     description:
       - V(overlay) keeps what the service writes in its own layer on disk.
@@ -225,6 +286,25 @@ EXAMPLES = r"""
         include: [python3-minimal]
     mode: ephemeral
     size: 64M
+
+- name: From a private registry, asked in every run what the tag means
+  daemonless.isolation.rootfs_prepare:
+    name: shop-3fa91c2
+    source:
+      registry:
+        image: registry.example.com:5000/shop/web:stable
+        ca_path: /etc/ssl/example-ca.pem
+        username: deploy
+        password: "{{ registry_password }}"
+    pull: always
+
+- name: From an archive that docker save has written
+  daemonless.isolation.rootfs_prepare:
+    name: shop-3fa91c2
+    source:
+      docker_archive:
+        path: /srv/shop.tar.gz
+        reference: shop/web:stable
 
 - name: Many at once, from one directory of the host
   daemonless.isolation.rootfs_prepare:

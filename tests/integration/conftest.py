@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from world import World
 
-TOOLS = ("ip", "nft", "crun", "runsvdir", "unshare", "nsenter")
+TOOLS = ("ip", "nft", "crun", "runsvdir", "unshare", "nsenter", "skopeo", "umoci", "docker-registry", "zstd")
 
 
 @pytest.fixture(scope="session", autouse=True)

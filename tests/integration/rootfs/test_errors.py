@@ -65,7 +65,7 @@ def test_layouts(world: World, layout: Layout, tmp_path: pathlib.Path) -> None:
     whole = layout.file(layer).read_bytes()
     layout.file(layer).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     attempt(
-        world, f"{label}: layer 2 of 2, {layer}: damaged or cut off.*copy the image here again", of(layout), "later"
+        world, f"{label}: layer 2 of 2, {layer}: damaged or cut off.*copy the image here again", of(layout), late=True
     )
     layout.file(layer).write_bytes(whole[:5000])
     attempt(
