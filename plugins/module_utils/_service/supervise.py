@@ -91,12 +91,12 @@ def _finish(start: Start) -> str:
 # {_paths.MARKER}
 exec 2>/dev/null
 {_stale(start)}
-{unmount}rm -f {oci.pid_file(name)}
+rm -f {oci.pid_file(name)}
 for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ ! -d "$tree/{parent}" ] || rmdir "$tree/{start.cgroup}"
 done
 {helper_path(oci.BACKOFF_HELPER)} end {name} {first} {last}
-{ends}exit 0
+{unmount}{ends}exit 0
 """
 
 
@@ -163,8 +163,8 @@ Slice={slice_unit.replace("%", "%%")}
 ExecStartPre={backoff} begin {name}
 {mount}ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
 ExecStopPost=-{start.runtime} delete --force {name}
-{unmount}ExecStopPost=-{backoff} end {name} {first} {last}
-Restart={spec.restart.policy}
+ExecStopPost=-{backoff} end {name} {first} {last}
+{unmount}Restart={spec.restart.policy}
 RestartSec=10ms
 TimeoutStartSec={90 + round(spec.restart.max_delay)}
 TimeoutStopSec={spec.stop_timeout:g}
