@@ -15,7 +15,7 @@ from .._host import fetch, oci_image, skopeo, tree
 from .._host.extract import Limits
 from .._host.images import Image
 from .._host.process import find_tool
-from .._host.records import Record
+from .._host.records import Record, load_records
 from .._image import (
     ImageError,
     check_platform,
@@ -126,8 +126,10 @@ _answers: dict[tuple[str, skopeo.Access], str] = {}
 
 
 def _newest(source: RegistrySource, there: Known) -> str | None:
-    """The digest of the image of the store that came last from the same reference."""
-    images = [image for image in there.values() if image.source == source.canonical()]
+    """The digest of the image of the store that came last from the same reference, by its own description or by somebody's record."""
+    asked = source.canonical()
+    told = {record.assigned["digest"] for record in load_records("rootfs").values() if record.spec["source"] == asked}
+    images = [image for image in there.values() if image.source == asked or image.digest in told]
     return max(images, key=lambda image: os.stat(f"{image.path}/image.json").st_mtime_ns).digest if images else None
 
 
