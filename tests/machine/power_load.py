@@ -22,7 +22,7 @@ ROOTS = ("/etc/isolation", "/etc/systemd/system", "/var/lib/isolation")
 TEMPORARY = ".isolation-"
 
 
-def module(name: str, check: bool = False, **args: t.Any) -> dict[str, t.Any]:
+def module(name: str, /, check: bool = False, **args: t.Any) -> dict[str, t.Any]:
     """Run a module of the collection; it must not fail."""
     arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}
     done = subprocess.run(

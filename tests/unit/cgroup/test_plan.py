@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import typing as t
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.limit
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.plan import plan_task
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.spec import Spec, parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
+from ansible_collections.daemonless.isolation.plugins.module_utils._host import cgroupfs
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.cgroupfs import Hierarchy, parse_mountinfo
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import WriteFile
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
@@ -366,3 +368,16 @@ def test_mountinfo() -> None:
     assert (one.version, one.path, one.device) == (1, "/sys/fs/cgroup/cpu,cpuacct", os.makedev(0, 29))
     assert {"cpu", "cpuacct"} <= one.options
     assert (two.version, two.path, two.root) == (2, "/mnt/a b", "/..")
+
+
+def test_functions_of_the_running_kernel() -> None:
+    assert cgroupfs.kernel_functions({"vfs_read", "no_such_function"}) in ({"vfs_read"}, None)
+
+
+def test_settings_are_what_can_be_read_and_written(tmp_path: pathlib.Path) -> None:
+    for name, mode in (("memory.max", 0o644), ("memory.current", 0o444), ("memory.reclaim", 0o200)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "child").mkdir()
+    assert cgroupfs.settings(str(tmp_path)) == {"memory.max"}
+    assert cgroupfs.settings(str(tmp_path / "gone")) == frozenset()
