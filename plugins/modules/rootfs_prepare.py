@@ -108,6 +108,11 @@ options:
             description:
               - Password of the user. It reaches C(skopeo) by a file in memory, and is in no command line, record, diff or result.
             type: str
+          revision:
+            description:
+              - Any text. After it has changed, the registry is asked again what a tag means, whatever O(pull) says. In the data of a role that
+                makes another release, so that services follow a tag when they are told to.
+            type: str
       directory:
         description:
           - A directory of the host, which is copied. Its digest is made of names, kinds, modes, owners, sizes, modification times and link targets.

@@ -60,6 +60,7 @@ SOURCE: dict[str, t.Any] = {
                 "ca_path": {"type": "path"},
                 "username": {"type": "str"},
                 "password": {"type": "str", "no_log": True},
+                "revision": {"type": "str"},
             },
         },
         "directory": {"type": "dict", "options": {"path": {"type": "path"}, "revision": {"type": "str"}}},
@@ -157,17 +158,22 @@ class SavedSource:
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """An image of a registry: by tag, or by digest, which wins over a tag. `always` asks at every run what a tag means."""
+    """An image of a registry: by tag, or by digest, which wins over a tag. `always` asks at every run what a tag means.
+
+    Another `revision` is another source: what a tag meant before is not believed.
+    """
 
     repository: str
     tag: str | None
     digest: str | None
     access: Access
     always: bool
+    revision: str = ""
 
     def canonical(self) -> dict[str, t.Any]:
         """The source as it stands in records and images: without credentials."""
-        return {"registry": {"image": self.by(self.digest)}}
+        revision = {"revision": self.revision} if self.revision else {}
+        return {"registry": {"image": self.by(self.digest), **revision}}
 
     def by(self, digest: str | None) -> str:
         """The reference of an image by its digest, or by the tag."""
@@ -291,7 +297,8 @@ def _registry(given: t.Mapping[str, t.Any], name: str, always: bool) -> Registry
     )
     tag, digest = match.group("tag"), match.group("digest")
     repository = f"{match.group('host')}/{match.group('name')}"
-    return RegistrySource(repository, tag or ("latest" if digest is None else None), digest, access, always)
+    tag = tag or ("latest" if digest is None else None)
+    return RegistrySource(repository, tag, digest, access, always, given.get("revision") or "")
 
 
 def parse_source(given: t.Mapping[str, t.Any], name: str, always: bool) -> Source:

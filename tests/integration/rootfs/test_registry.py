@@ -72,8 +72,12 @@ def test_by_tag(world: World, registry: Registry, layout: Layout) -> None:
         == digests(layout)[1]
     )
     assert not world.apply("rootfs_prepare", name="api", source=registry.source("app:1"))["changed"]
+
+    source = registry.source("app:1", revision="2")
+    assert world.cycle("rootfs_prepare", name="api", source=source)["rootfs"]["digest"] == digests(layout)[1]
     registry.stop()
-    assert not world.apply("rootfs_prepare", name="api", source=registry.source("app:1"))["changed"]
+    assert not world.apply("rootfs_prepare", name="api", source=source)["changed"]
+    assert not world.apply("rootfs_prepare", name="new", source=registry.source("app:1"))["changed"]
 
 
 def test_by_digest(world: World, registry: Registry, layout: Layout, tmp_path: pathlib.Path) -> None:

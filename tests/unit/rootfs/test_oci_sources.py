@@ -57,6 +57,8 @@ def test_images_of_registries(image: str, canonical: str, server: str) -> None:
     found = registry(image)
     assert found.canonical() == {"registry": {"image": canonical}}
     assert found.access.server == server
+    again = registry(image, revision="2")
+    assert again.canonical() == {"registry": {"image": canonical, "revision": "2"}}
 
 
 def test_secrets_are_in_no_text_of_a_source() -> None:
