@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import typing as t
 
@@ -14,11 +15,12 @@ from .figures import Run
 RowT = t.TypeVar("RowT")
 
 
-class Panel(t.NamedTuple, t.Generic[RowT]):
+@dataclasses.dataclass(frozen=True)
+class Panel(t.Generic[RowT]):
     """One diagram: its title, and what it shows of a row. `floor` are limits that the vertical axis reaches at least."""
 
     title: str
-    value: t.Callable[[RowT], t.Optional[float]]
+    value: t.Callable[[RowT], float | None]
     floor: tuple[float, float] | None = None
 
 
