@@ -152,6 +152,23 @@ def _lay_all(layout: Layout, files: t.Iterable[LaidFile]) -> int:
     return descriptor
 
 
+_DESCRIPTORS = 24
+"""More than mounting and laying in have open at one time."""
+
+
+def _reserve() -> None:
+    """Insist on the descriptors that it takes, before anything is taken down.
+
+    :raises OSError: the process or the host has no more (EMFILE, ENFILE).
+    """
+    taken: list[int] = []
+    try:
+        taken.extend(os.open("/", os.O_RDONLY | os.O_CLOEXEC) for _number in range(_DESCRIPTORS))
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
 def _mount_again(layout: Layout | None) -> None:
     """After a failure: what was there before, as far as that goes."""
     if layout is not None:
@@ -180,6 +197,7 @@ class MountInstance:
         """
         refuse_users(self.layout.name)
         try:
+            _reserve()
             if self.fresh and self.before is not None:
                 self._replace()
             else:
