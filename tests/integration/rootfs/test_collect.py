@@ -52,7 +52,7 @@ def test_eight_at_once(world: World, tmp_path: pathlib.Path) -> None:
     def deploy(worker: int) -> None:
         for release in range(3):
             name = f"s{worker}-{release}"
-            collect = {"service": f"s{worker}", "keep": 1, "prune_images": True}
+            collect: dict[str, t.Any] = {"service": f"s{worker}", "keep": 1, "prune_images": True}
             answer = world.module("rootfs_prepare", name=name, source=source(worker + release), **collect)
             assert not answer.get("failed"), answer["msg"]
             if worker % 4 == 3:

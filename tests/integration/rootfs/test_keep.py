@@ -46,7 +46,7 @@ def process_in(world: World, root: str) -> t.Iterator[None]:
 
 
 def test_keep(world: World, source: dict[str, t.Any]) -> None:
-    base = {"source": source, "service": "web"}
+    base: dict[str, t.Any] = {"source": source, "service": "web"}
     world.apply("rootfs_prepare", **base, aggregate=[{"name": f"web-{letter}"} for letter in "abcde"])
     world.apply("rootfs_prepare", name="api", source=source)
     world.sh("mkdir -p /etc/isolation/service")

@@ -16,6 +16,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._errors impor
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers.rootfs import Layout, Mount
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.images import Image, RemoveImages
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.instances import MountInstance, Seen, SeenFile
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.manifest import Damage
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.mounts import Resident
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD, Systemctl
@@ -278,3 +279,89 @@ def test_the_helper_is_one_elements_business() -> None:
     first, second = spec("a"), spec("b")
     plans = plan([first, second], world(first, second, helper_current=False), "default").elements
     assert [("helper" in keys(found)) for found in plans] == [True, False]
+
+
+def record_of(name: str, service: str = "web", digest: str = A, project: str = "default", **assigned: t.Any) -> Record:
+    asked: dict[str, t.Any] = {"service": service, "source": {}, "mode": "overlay", "size": None, "files": []}
+    return Record("rootfs", name, project, asked, {"digest": digest, "id_base": BASE, "image": "/i", **assigned})
+
+
+def gone(found: Plan) -> list[str]:
+    return [change.key for change in found.changes if change.after is None]
+
+
+@pytest.mark.parametrize(
+    ("keep", "removed"), [(None, []), (2, []), (1, ["rootfs web-b"]), (0, ["rootfs web-c", "rootfs web-b"])]
+)
+def test_keep(keep: int | None, removed: list[str]) -> None:
+    one = spec(keep=keep)
+    older = {name: record_of(name) for name in ("web-a", "web-b", "web-c", "web-d")}
+    others = {"api": record_of("api", "api"), "foreign": record_of("foreign", project="other")}
+    there = settled(one, busy=frozenset({"web-a"}))
+    there = dataclasses.replace(
+        there,
+        records={**there.records, **older, **others},
+        ages={"web-a": 1, "web-b": 2, "web-c": 3},
+        instances={**there.instances, "web-d": Instance(older["web-d"], Seen(False))},
+    )
+    plans = plan([one, spec("web-d", service="web", state="absent")], there, "default").elements
+    assert gone(plans[0]) == removed
+    assert bool(plans[0].finish) == bool(removed)
+
+
+def test_a_claim_is_taken_back_and_what_was_there_is_not() -> None:
+    one = spec()
+    fresh = one_plan(one, world(one, process=7, ranges={"web": held("web")}))
+    claim = next(
+        step.record for step in fresh.prepare if isinstance(step, SaveRecord) and step.record.layer == "rootfs"
+    )
+    assert claim.assigned["claim"] == 7
+    assert [type(step).__name__ for step in fresh.undo][-3:] == ["DropRecord", "Release", "RemoveEmptyStore"]
+    assert not one_plan(spec(files=[{"path": "/a", "content": "x"}]), settled(one)).undo
+    interrupted = settled(one, records={"web": claim})
+    interrupted = dataclasses.replace(
+        interrupted, instances={"web": dataclasses.replace(interrupted.instances["web"], record=claim)}
+    )
+    again = one_plan(one, interrupted)
+    assert [change.before for change in again.changes if change.key == "record"] == ["of a run that was interrupted"]
+    assert "claim" not in next(step.record for step in again.steps if isinstance(step, SaveRecord)).assigned
+    assert again.undo
+
+
+def test_what_killed_runs_have_left() -> None:
+    one = spec(prune_images=True)
+    dead, alive = record_of("dead", claim=1), record_of("alive", claim=2)
+    there = settled(one, abandoned=frozenset({"dead"}), leftovers=("/var/lib/isolation/images/.staged-1",))
+    there = dataclasses.replace(
+        there,
+        records={**there.records, "dead": dead, "alive": alive},
+        ranges={**there.ranges, "nobody": held("nobody"), "else": dataclasses.replace(held("else"), project="other")},
+    )
+    found = one_plan(one, there)
+    assert gone(found) == ["leftovers of killed runs", "rootfs dead", "ids of service nobody"]
+    assert gone(one_plan(spec(), there)) == ["leftovers of killed runs"]
+
+
+def test_a_damaged_image() -> None:
+    one = spec(verify="full")
+    there = settled(one, damage={A: Damage("/etc/motd: other content", 3)})
+    found = one_plan(one, there)
+    assert [(change.key, change.before) for change in found.changes] == [
+        ("image content", "damaged: /etc/motd: other content, 3 entries")
+    ]
+    assert kinds(found) == ["SaveRecord", "Remount", "MountInstance", "SaveRecord"]
+    user = Resident(9, "sh", frozenset())
+    used = dataclasses.replace(there, image_users={A: (user,)}, image_mounts={A: {"api": Layout("api", "", 0, "")}})
+    with pytest.raises(IsolationError, match=r"damaged: /etc/motd.*9 \(sh\).*services of api first"):
+        one_plan(one, used)
+    with pytest.raises(IsolationError, match="none of ours"):
+        one_plan(one, dataclasses.replace(there, used_images=frozenset({image(A).path + "/rootfs"})))
+
+
+def test_what_the_controller_has_not_sent() -> None:
+    one = spec(source={"tar": {"checksum": A, "_origin": "web.tar"}})
+    found = one_plan(one, world(one))
+    assert "NotSent" in kinds(found)
+    assert next(change.after for change in found.changes if change.key == "source") == "tar controller=web.tar"
+    with pytest.raises(IsolationError, match="action plugin"):
+        spec(remote_src=False)
