@@ -22,7 +22,7 @@ from .process import SEARCH_PATH, require_tool
 _ASKING = 60
 _COPYING = 1800
 _POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json", "/root/.config/containers/policy.json")
-_PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HOME")
+_PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE")
 _REMEDIES = (
     (r"did not match|size mismatch|unexpected EOF", "the registry's copy is damaged, or was cut off: run again, or push the image again"),
     (r"server gave HTTP response to HTTPS client", "it speaks plain HTTP: set tls_verify: false if that is meant"),

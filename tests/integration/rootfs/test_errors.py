@@ -13,7 +13,7 @@ import re
 import typing as t
 
 import pytest
-from archives import TAR, Layout, archive, entry, folder, sha256
+from archives import TAR, Layout, archive, entry, folder, link, sha256
 from registries import Registry
 from world import World, difference
 
@@ -113,6 +113,29 @@ def test_archives(world: World, layout: Layout, tmp_path: pathlib.Path) -> None:
     )
     attempt(world, "layer 1 of 1, l.tar: damaged or cut off", {"docker_archive": {"path": str(saved)}}, late=True)
     attempt(world, "no image 'app:2': there are app:1", {"docker_archive": {"path": str(saved), "reference": "app:2"}})
+
+
+def test_archives_that_lead_out(world: World, tmp_path: pathlib.Path) -> None:
+    """Names and links of an archive mean what is in it."""
+    out = tmp_path / "secret"
+    out.write_bytes(archive(entry("stolen")))
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [sha256(out.read_bytes())]}})
+    for number, (name, extra, message) in enumerate(
+        (
+            (f"..{out}", [], "No such file"),
+            (str(out), [], "No such file"),
+            ("l.tar", [link("l.tar", str(out))], "l.tar: No such file"),
+            ("d/l.tar", [link("d", f"../../../../../..{tmp_path}"), link("l.tar", "d/secret")], "No such file"),
+        )
+    ):
+        saved = tmp_path / f"{number}.tar"
+        manifest = json.dumps([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": [name]}]).encode()
+        saved.write_bytes(archive(*extra, entry("manifest.json", manifest), entry("c.json", config.encode())))
+        attempt(world, message, {"docker_archive": {"path": str(saved)}}, late=True)
+    linked = tmp_path / "linked.tar"
+    manifest = json.dumps([{"Config": "c.json", "RepoTags": [], "Layers": []}]).encode()
+    linked.write_bytes(archive(entry("manifest.json", manifest), link("c.json", "/etc/passwd")))
+    attempt(world, "c.json: not in the archive", {"docker_archive": {"path": str(linked)}})
 
 
 def test_registries(world: World, layout: Layout, tmp_path: pathlib.Path) -> None:

@@ -10,12 +10,16 @@ import hashlib
 import json
 import pathlib
 import re
+import socket
 import typing as t
 
 import pytest
 from archives import Layout, archive, entry, folder, link
 from registries import PASSWORD, USER, Registry
 from world import World
+
+from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
+from ansible_collections.daemonless.isolation.plugins.module_utils._host import skopeo
 
 IMAGES = "/var/lib/isolation/images"
 
@@ -173,6 +177,22 @@ def test_what_a_secure_registry_refuses(world: World, layout: Layout, tmp_path: 
         assert re.search(message, result["msg"]), result["msg"]
         assert USER + ":" not in result["msg"]
     assert world.snapshot() == before
+    login = world.run(
+        ["skopeo", "login", "--tls-verify=false", "-u", USER, "--password-stdin", registry.server], stdin=PASSWORD
+    )
+    assert "Succeeded" in login.stdout
+    source = without_none(registry.source("app:1", username=None, password=None))
+    assert world.apply("rootfs_prepare", name="web", source=source)["changed"]
+
+
+def test_a_registry_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skopeo, "_ASKING", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(
+            IsolationError, match=f"{server}/app:1: skopeo inspect: no end after 1 s: is the registry up"
+        ):
+            skopeo.inspect(f"{server}/app:1", skopeo.Access(server, tls_verify=False))
 
 
 def without_none(value: t.Any) -> t.Any:
