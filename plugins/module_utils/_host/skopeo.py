@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import typing as t
@@ -19,10 +21,22 @@ from dataclasses import dataclass, field
 from .._errors import IsolationError
 from .process import SEARCH_PATH, require_tool
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _ASKING = 60
 _COPYING = 1800
 _POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json", "/root/.config/containers/policy.json")
-_PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE")
+_PASSED = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "HOME",
+    "XDG_RUNTIME_DIR",
+    "REGISTRY_AUTH_FILE",
+)
 _REMEDIES = (
     (r"did not match|size mismatch|unexpected EOF", "the registry's copy is damaged, or was cut off: run again, or push the image again"),
     (r"server gave HTTP response to HTTPS client", "it speaks plain HTTP: set tls_verify: false if that is meant"),
@@ -77,6 +91,11 @@ def _certificates(access: Access) -> t.Iterator[str | None]:
         yield folder
 
 
+def _die_with_parent() -> None:
+    """Let a tool end with the run that has started it: the next one removes what both have left."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+
+
 def _explain(said: str) -> str:
     """The last error of skopeo's log, and a remedy if there is one."""
     messages = re.findall(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"', said)
@@ -102,7 +121,7 @@ def _run(verb: str, prefix: str, arguments: t.Sequence[str], reference: str, acc
         try:
             done = subprocess.run(
                 [*argv, *arguments], stdin=subprocess.DEVNULL, capture_output=True, env=environment, cwd="/",
-                timeout=timeout, pass_fds=[] if authfile is None else [authfile], check=False,
+                timeout=timeout, pass_fds=[] if authfile is None else [authfile], preexec_fn=_die_with_parent, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise SkopeoError(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import re
+import signal
 import socket
+import subprocess
 import typing as t
 
 import pytest
 from archives import Layout, archive, entry, folder, link
 from registries import PASSWORD, USER, Registry
-from world import World
+from world import COLLECTIONS, World
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host import skopeo
@@ -183,6 +186,33 @@ def test_what_a_secure_registry_refuses(world: World, layout: Layout, tmp_path: 
     assert "Succeeded" in login.stdout
     source = without_none(registry.source("app:1", username=None, password=None))
     assert world.apply("rootfs_prepare", name="web", source=source)["changed"]
+
+
+def test_killed_while_it_copies(world: World, layout: Layout, registry: Registry) -> None:
+    """The tool ends with the run, and the next run is none the wiser."""
+    registry.push(layout.path, "app:1", "one")
+    real = world.sh("command -v skopeo").strip()
+    tool = "/usr/local/sbin/skopeo"
+    script = f'#!/bin/sh\nfor word; do [ "$word" != copy ] || exec sleep 1234; done\nexec {real} "$@"\n'
+    world.run(["sh", "-c", f"mkdir -p /usr/local/sbin; cat >{tool}; chmod 755 {tool}"], stdin=script)
+    arguments = {"name": "web", "source": registry.source("app:1"), "_ansible_remote_tmp": "/tmp"}
+    running = world.popen(
+        ["env", f"PYTHONPATH={COLLECTIONS}:{World._ansible_path()}", world.python, "-m",
+         "ansible_collections.daemonless.isolation.plugins.modules.rootfs_prepare"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert running.stdin is not None
+    running.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    running.stdin.close()
+    world.wait(lambda: world.run(["pgrep", "-f", "sleep 1234"], check=False).stdout, what="copy")
+    (module,) = pathlib.Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(module), signal.SIGKILL)
+    running.wait(10)
+    world.wait(lambda: not world.run(["pgrep", "-f", "sleep 1234"], check=False).stdout, what="end of the tool")
+    assert ".staged-" in world.sh(f"ls -A {IMAGES}")
+    world.sh(f"rm {tool}")
+    assert world.apply("rootfs_prepare", name="web", source=registry.source("app:1"))["changed"]
+    assert ".staged-" not in world.sh(f"ls -A {IMAGES}")
 
 
 def test_a_registry_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
