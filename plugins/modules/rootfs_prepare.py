@@ -69,6 +69,7 @@ options:
           reference:
             description:
               - The image's name in the layout's index (C(org.opencontainers.image.ref.name)), or its digest. Needed if the layout has several images.
+              - With a digest whose image is there, the layout is not read at all.
             type: str
       docker_archive:
         description:
@@ -80,7 +81,9 @@ options:
             description: Absolute path of the archive on the host.
             type: path
           reference:
-            description: A tag of the image, such as V(app:1), or its ID as C(sha256:) and 64 digits. Needed if the archive has several images.
+            description:
+              - A tag of the image, such as V(app:1), or its ID as C(sha256:) and 64 digits. Needed if the archive has several images.
+              - With an ID whose image is there, the archive is not read at all.
             type: str
       registry:
         description:

@@ -103,10 +103,16 @@ def label_of(source: LayoutSource | SavedSource) -> str:
     return f"source.{source.option}: {source.path}"
 
 
-def _image(source: LayoutSource | SavedSource, record: Record | None, limits: Limits) -> Told:
-    """The digest of an image in a directory or an archive. An archive is read only if it is not the one that the record tells of."""
+def _image(source: LayoutSource | SavedSource, record: Record | None, there: Known, limits: Limits) -> Told:
+    """The digest of an image in a directory or an archive.
+
+    Nothing is read if the reference is a digest whose image is there; an archive only if it is not the one that the
+    record tells of.
+    """
     if source.digest is not None:
         return Told(source.digest)
+    if source.reference in there:
+        return Told(source.reference)
     label = label_of(source)
     if isinstance(source, LayoutSource) and os.path.isdir(source.path):
         return Told(image_of(oci_image.Folder(source.path, label), source).digest)
@@ -183,7 +189,7 @@ def resolve(spec: RootfsSpec, record: Record | None, there: Known) -> Told:
     if isinstance(source, TarSource):
         return _archive(source, record, there)
     if isinstance(source, (LayoutSource, SavedSource)):
-        return _image(source, record, spec.limits)
+        return _image(source, record, there, spec.limits)
     if isinstance(source, RegistrySource):
         return _pulled(source, record, there)
     if isinstance(source, DirectorySource):

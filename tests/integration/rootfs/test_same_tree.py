@@ -269,3 +269,9 @@ def test_layers_that_umoci_made(world: World, tmp_path: pathlib.Path) -> None:
         assert compare(inside(world, f"{result['image']}/rootfs"), theirs) == 10
         again = world.apply("rootfs_prepare", name=name, source=source)
         assert not again["changed"]
+    shutil.rmtree(image)
+    pinned = {"oci_layout": {"path": str(image), "reference": manifest}}
+    assert world.apply("rootfs_prepare", name="a", source=pinned)["rootfs"]["cached"]
+    plain.unlink()
+    pinned = {"docker_archive": {"path": str(plain), "reference": config}}
+    assert world.apply("rootfs_prepare", name="c", source=pinned)["rootfs"]["cached"]
