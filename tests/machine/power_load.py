@@ -78,12 +78,14 @@ def load(seed: int) -> None:
     generator = random.Random(seed)
     while True:
         number = generator.randrange(1_000_000)
-        for name, args in wanted(number):
+        steps = wanted(number)
+        steps.append(("cgroup_slice", {"name": "web/b", "state": "absent"}))
+        steps.append(("rootfs_prepare", {"name": f"web-{(number + 1) % 3}", "state": "absent", "prune_images": True}))
+        generator.shuffle(steps)
+        for name, args in steps:
             module(name, **args)
-        module("cgroup_slice", name="web/b", state="absent")
-        module("rootfs_prepare", name=f"web-{(number + 1) % 3}", state="absent", prune_images=True)
+            print("done", name, flush=True)
         os.unlink(f"/run/power-{number}.tar.gz")
-        print("round", flush=True)
 
 
 def ours(path: str) -> bool:

@@ -143,6 +143,26 @@ class EndUnit:
 
 
 @dataclass(frozen=True)
+class RealizeBeside:
+    """Have systemd write the properties of a running slice again, after a reload.
+
+    systemd 252 does so by itself. 257 remembers that it has to, and waits until a unit in the same parent is started: an empty
+    slice is one, in which no process ever is.
+    """
+
+    parent: str
+
+    def run(self) -> None:
+        """Start an empty slice beside it, and stop it again.
+
+        :raises ToolError: systemd has refused.
+        """
+        unit = systemd.slice_unit(f"{self.parent}/_" if self.parent else "_")
+        systemd.Systemctl("start", (unit,)).run()
+        systemd.Systemctl("stop", (unit,)).run()
+
+
+@dataclass(frozen=True)
 class StopEmptyParents:
     """Stop the implicit slices above a removed one, as long as no unit is in them."""
 

@@ -5,8 +5,8 @@
 """Slices on hosts with systemd: unit files, and systemd as the one writer of their control groups. Pure.
 
 A unit file and `daemon-reload` are all that a change needs: systemd applies the properties of running slices again after
-a reload, also those that went back to their defaults, and leaves the processes alone. `set-property` would leave
-drop-ins behind that outrank the file.
+a reload (newer ones not before `RealizeBeside`), also those that went back to their defaults, and leaves the processes alone.
+`set-property` would leave drop-ins behind that outrank the file.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def present(target: Target, state: SliceState, host: Host, record: Record) -> Ac
     if found is None or found.text != text:
         prepare.append(WriteFile(systemd.unit_file(name), text))
     steps: list[Step] = [systemd.Systemctl("start", (name,))]
+    if found is not None and found.active:
+        steps.append(apply.RealizeBeside(state.name.rpartition("/")[0]))
     if state.frozen != target.frozen:
         steps.append(systemd.Systemctl("freeze" if target.frozen else "thaw", (name,)))
     return Actions(prepare=tuple(prepare), steps=tuple(steps), reload=True)

@@ -19,6 +19,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.apply
     Freeze,
     MakeGroups,
     NoteDefaults,
+    RealizeBeside,
     RemoveGroups,
     WriteLimit,
 )
@@ -141,7 +142,10 @@ def test_systemd_changes_by_unit_file_and_one_reload() -> None:
     plans, shared = planned(SYSTEMD, [spec(pids_max="6"), spec("other")], state)
     assert plans[0].changes == (Change("pids_max", 5, 6),)
     assert shared == [DAEMON_RELOAD]
-    assert plans[0].steps == (Systemctl("start", ("isolation-web.slice",)),)
+    assert plans[0].steps == (Systemctl("start", ("isolation-web.slice",)), RealizeBeside(""))
+    assert plans[1].steps == (Systemctl("start", ("isolation-other.slice",)),), (
+        "what is not there yet begins with its limits"
+    )
 
 
 def test_systemd_reads_an_inactive_slice_from_its_unit() -> None:
