@@ -56,6 +56,9 @@ options:
               - C(sha256:) and 64 hexadecimal digits. Compared before the archive is opened. Needed with O(source.tar.url).
               - With it, an archive whose image is there is not read at all. Without it, the archive is read whenever its size, times or inode have changed.
             type: str
+          _origin:
+            description: Set by the action plugin with O(remote_src=false), what O(source.tar.path) was on the controller. Not for use in tasks.
+            type: str
       oci_layout:
         description:
           - An image of an OCI image layout on the host, a directory or a tar archive of one (plain, or compressed like O(source.tar)).
@@ -71,6 +74,12 @@ options:
               - The image's name in the layout's index (C(org.opencontainers.image.ref.name)), or its digest. Needed if the layout has several images.
               - With a digest whose image is there, the layout is not read at all.
             type: str
+          _origin:
+            description: Set by the action plugin with O(remote_src=false), what O(source.oci_layout.path) was on the controller. Not for use in tasks.
+            type: str
+          _digest:
+            description: Set by the action plugin with O(remote_src=false), the digest that it has found on the controller. Not for use in tasks.
+            type: str
       docker_archive:
         description:
           - An image of an archive on the host that C(docker save) or C(podman save) has written, plain, or compressed like O(source.tar).
@@ -84,6 +93,12 @@ options:
             description:
               - A tag of the image, such as V(app:1), or its ID as C(sha256:) and 64 digits. Needed if the archive has several images.
               - With an ID whose image is there, the archive is not read at all.
+            type: str
+          _origin:
+            description: Set by the action plugin with O(remote_src=false), what O(source.docker_archive.path) was on the controller. Not for use in tasks.
+            type: str
+          _digest:
+            description: Set by the action plugin with O(remote_src=false), the digest that it has found on the controller. Not for use in tasks.
             type: str
       registry:
         description:
