@@ -61,15 +61,30 @@ class Record:
         return (json.dumps(document, indent=2, sort_keys=True) if len(text) <= _INDENTED else text) + "\n"
 
 
-_READ: dict[str, tuple[str, Record]] = {}
-"""Records by path, with the text from which each was made: that of the same text is made once."""
+_READ: dict[str, tuple[tuple[int, ...], Record]] = {}
+"""Records by path, with what told the file from others when it was read: one that is still there is read once."""
 
 
-def _record(layer: str, path: str, text: str) -> Record:
-    known = _READ.get(path)
-    if known is None or known[0] != text:
-        known = _READ[path] = (text, _parse(layer, path, text))
-    return known[1]
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is replaced or written: inode, size, times (ns)."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read(layer: str, entry: os.DirEntry[str]) -> Record | None:
+    """The record of a file; None if it has just been removed."""
+    try:
+        identity = _identity(entry.stat())
+    except FileNotFoundError:
+        return None
+    known = _READ.get(entry.path)
+    if known is not None and known[0] == identity:
+        return known[1]
+    text = read_text(entry.path)
+    if text is None:
+        return None
+    record = _parse(layer, entry.path, text)
+    _READ[entry.path] = (identity, record)
+    return record
 
 
 def _parse(layer: str, path: str, text: str) -> Record:
@@ -91,21 +106,13 @@ def load_records(layer: str) -> dict[str, Record]:
 
     :raises RecordError: a file is damaged, or newer than this version.
     """
-    folder = os.path.join(_paths.ETC, layer)
     try:
-        entries = sorted(os.listdir(folder))
+        with os.scandir(os.path.join(_paths.ETC, layer)) as entries:
+            files = [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    records = {}
-    for entry in entries:
-        if not entry.endswith(".json") or entry.startswith("."):
-            continue
-        path = os.path.join(folder, entry)
-        text = read_text(path)
-        if text is not None:
-            record = _record(layer, path, text)
-            records[record.name] = record
-    return records
+    found = (_read(layer, entry) for entry in sorted(files, key=lambda entry: entry.name))
+    return {record.name: record for record in found if record is not None}
 
 
 def check_project(layer: str, name: str, project: str, record: Record | None) -> None:
@@ -128,9 +135,8 @@ class SaveRecord:
 
     def run(self) -> None:
         """Write it atomically."""
-        text = self.record.text()
-        write_atomic(self.record.path, text, 0o600)
-        _READ[self.record.path] = (text, self.record)
+        write_atomic(self.record.path, self.record.text(), 0o600)
+        _READ[self.record.path] = (_identity(os.stat(self.record.path)), self.record)
 
 
 @dataclass(frozen=True)

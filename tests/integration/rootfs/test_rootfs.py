@@ -386,7 +386,7 @@ def test_killed_anywhere(world: World, source: pathlib.Path) -> None:
     expected = world.snapshot()
     chance = random.Random(4)
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {**wanted, "_ansible_remote_tmp": "/tmp"}})
-    for _round in range(12):
+    for _round in range(4):
         world.apply("rootfs_prepare", name="web", state="absent", prune_images=True)
         process = world.popen(
             ["env", f"PYTHONPATH={World._ansible_path()}:{COLLECTIONS}", world.python, "-m",
