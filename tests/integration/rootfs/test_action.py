@@ -84,10 +84,11 @@ def test_an_archive_is_sent_once(controller: Controller, pipelining: bool) -> No
     assert predicted["results"][0]["predicted"]
     assert "sending" not in output
     assert controller.world.run(["ls", IMAGES], check=False).returncode != 0
+    many = [{"name": f"api-{number}", "source": tar("{{ 'root' }}.tar.gz")} for number in range(3)]
     output, (first, again, other) = controller.play(
         task(name="web", source=tar(checksum=wanted)),
         task(name="web", source=tar()),
-        task(aggregate=[{"name": f"api-{number}", "source": tar()} for number in range(3)]),
+        {**task(aggregate="{{ many }}"), "vars": {"many": many}},
         pipelining=pipelining,
     )
     assert first["rootfs"]["digest"] == wanted
