@@ -22,11 +22,11 @@ ROOTS = ("/etc/isolation", "/etc/systemd/system", "/var/lib/isolation")
 TEMPORARY = ".isolation-"
 
 
-def module(name: str, /, check: bool = False, **args: t.Any) -> dict[str, t.Any]:
+def module(module_name: str, /, check: bool = False, **args: t.Any) -> dict[str, t.Any]:
     """Run a module of the collection; it must not fail."""
     arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}
     done = subprocess.run(
-        [sys.executable, "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
+        [sys.executable, "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{module_name}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,
@@ -37,9 +37,9 @@ def module(name: str, /, check: bool = False, **args: t.Any) -> dict[str, t.Any]
     try:
         result: dict[str, t.Any] = json.loads(done.stdout)
     except ValueError:
-        sys.exit(f"{name} gave no result: {done.stdout}{done.stderr}")
+        sys.exit(f"{module_name} gave no result: {done.stdout}{done.stderr}")
     if result.get("failed"):
-        sys.exit(f"{name} {args}: {result['msg']}")
+        sys.exit(f"{module_name} {args}: {result['msg']}")
     return result
 
 
