@@ -149,6 +149,7 @@ options:
     description:
       - V(present) makes the slice, with its processes running.
       - V(frozen) makes it too, and stops all processes inside where they are. This does not outlive a reboot.
+        With systemd newer than 252 limits can't change while it is frozen.
       - V(absent) removes it. Slices inside must be removed in the same task, or before.
     type: str
     choices: [present, frozen, absent]

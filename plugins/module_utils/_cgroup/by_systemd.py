@@ -24,6 +24,9 @@ from . import apply, unit
 from .backend import Actions, Target
 from .facts import Host, SliceState
 
+_WRITES_FROZEN = 252
+"""The last systemd that is known to write limits of a frozen slice."""
+
 
 def exists(state: SliceState) -> bool:
     """Whether the slice has its unit. A slice that nothing uses is inactive after a reboot, and still right."""
@@ -68,6 +71,18 @@ def check_overrides(target: Target, state: SliceState, differing: t.Sequence[str
         )
 
 
+def check_frozen(target: Target, state: SliceState, host: Host, differing: t.Sequence[str]) -> None:
+    """Refuse a change of limits that systemd would put off until the slice is thawed: all after 252 do (tried with 257).
+
+    :raises IsolationError: limits are to change, and the slice is to stay frozen.
+    """
+    if state.frozen and target.frozen and differing and host.systemd > _WRITES_FROZEN:
+        raise IsolationError(
+            f"{state.name}: {', '.join(differing)}: systemd {host.systemd} writes no limits of a frozen slice:"
+            " set state to present first, or leave the limits as they are"
+        )
+
+
 def present(target: Target, state: SliceState, host: Host, record: Record) -> Actions:
     """Write the unit, have systemd apply it, start it, so that it is visible with its limits before anything is in it."""
     name = systemd.slice_unit(state.name)
@@ -77,10 +92,12 @@ def present(target: Target, state: SliceState, host: Host, record: Record) -> Ac
     if found is None or found.text != text:
         prepare.append(WriteFile(systemd.unit_file(name), text))
     steps: list[Step] = [systemd.Systemctl("start", (name,))]
+    if state.frozen and not target.frozen:
+        steps.append(systemd.Systemctl("thaw", (name,)))
     if found is not None and found.active:
         steps.append(apply.RealizeBeside(state.name.rpartition("/")[0]))
-    if state.frozen != target.frozen:
-        steps.append(systemd.Systemctl("freeze" if target.frozen else "thaw", (name,)))
+    if target.frozen and not state.frozen:
+        steps.append(systemd.Systemctl("freeze", (name,)))
     return Actions(prepare=tuple(prepare), steps=tuple(steps), reload=True)
 
 

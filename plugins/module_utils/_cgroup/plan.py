@@ -110,7 +110,9 @@ def _plan_present(spec: Spec, world: World, project: str, has_children: bool) ->
     if not changes:
         return Plan(spec.name, result=describe(state, host), warnings=notes), False
     if host.manager == "systemd":
-        by_systemd.check_overrides(target, state, [change.key for change in changes if change.key in LIMITS])
+        differing = [change.key for change in changes if change.key in LIMITS]
+        by_systemd.check_overrides(target, state, differing)
+        by_systemd.check_frozen(target, state, host, differing)
     actions = backend.present(target, state, host, record)
     # The record comes first: a killed run leaves nothing that is not known to be ours.
     first: tuple[Step, ...] = () if record == state.record else (SaveRecord(record),)

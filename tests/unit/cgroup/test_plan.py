@@ -148,6 +148,23 @@ def test_systemd_changes_by_unit_file_and_one_reload() -> None:
     )
 
 
+def test_systemd_writes_limits_before_it_freezes_and_after_it_thaws() -> None:
+    state = settled(SYSTEMD, spec(pids_max="5"))
+    name = ("isolation-web.slice",)
+    [plan], _shared = planned(SYSTEMD, [spec(pids_max="6", state="frozen")], state)
+    assert plan.steps == (Systemctl("start", name), RealizeBeside(""), Systemctl("freeze", name))
+    frozen = replace(state, frozen=True)
+    [plan], _shared = planned(SYSTEMD, [spec(pids_max="6")], frozen)
+    assert plan.steps == (Systemctl("start", name), Systemctl("thaw", name), RealizeBeside(""))
+    planned(SYSTEMD, [spec(pids_max="6", state="frozen")], frozen)
+    newer = replace(SYSTEMD, systemd=257)
+    with pytest.raises(
+        IsolationError, match=r"web: pids_max: systemd 257 writes no limits of a frozen slice: set state"
+    ):
+        planned(newer, [spec(pids_max="6", state="frozen")], frozen)
+    planned(newer, [spec(pids_max="5", state="frozen")], frozen)
+
+
 def test_systemd_reads_an_inactive_slice_from_its_unit() -> None:
     item = spec(pids_max="5")
     state = settled(SYSTEMD, item)
