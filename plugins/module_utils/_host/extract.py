@@ -25,30 +25,13 @@ from .helpers import layers as _layers
 from .helpers import tree as _tree
 from .helpers import unpack as _helper
 from .process import SEARCH_PATH, require_tool
+from .unpacked import Limits, Unpacked
 
 _CUT_OFF = ("damaged or cut off", "unexpected end")
 
 
 class UnpackError(IsolationError):
     """An archive can't be unpacked."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What unpacking may take: bytes of all files together, and entries."""
-
-    size: int
-    entries: int
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """What unpacking has made. `devices` were left out, `xattrs_lost` could not be stored."""
-
-    size: int
-    entries: int
-    devices: int
-    xattrs_lost: int
 
 
 def _confined(kind: str, source: int | None, directory: str, limits: Limits) -> subprocess.Popen[bytes]:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from .. import _paths
 from .._errors import IsolationError
 from . import manifest
-from .extract import Unpacked
 from .files import make_directories, read_text, remove_empty_directories, sync_directory, write_atomic
 from .manifest import Damage
 from .mounts import mounts, overlay_layers, parse_mountinfo, sync_filesystem
 from .records import load_records
+from .unpacked import Unpacked
 
 FORMAT = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)

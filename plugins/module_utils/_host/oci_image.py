@@ -32,8 +32,9 @@ from .._image import (
     parse_saved,
 )
 from . import fetch
-from .extract import PLAIN, Layer, Limits, Unpacked, compression, peek_file, unpack_layers
+from .extract import PLAIN, Layer, compression, peek_file, unpack_layers
 from .inroot import open_in_root
+from .unpacked import Limits, Unpacked
 
 _SHORT = 4 << 20
 """Bytes that documents of an image have at most, as registries want it (distribution specification)."""

@@ -16,9 +16,9 @@ import signal
 import subprocess
 import tempfile
 import typing as t
-from dataclasses import dataclass, field
 
 from .._errors import IsolationError
+from .access import Access
 from .process import SEARCH_PATH, require_tool
 
 _LIBC = ctypes.CDLL(None)
@@ -50,17 +50,6 @@ _REMEDIES = (
 
 class SkopeoError(IsolationError):
     """A registry has refused, or can't be reached."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How to reach a registry: `server` is host[:port], `ca_path` a file of certificates in PEM."""
-
-    server: str
-    tls_verify: bool = True
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_path: str | None = None
 
 
 @contextlib.contextmanager

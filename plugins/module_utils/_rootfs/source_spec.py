@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidOption
-from .._host.skopeo import Access
+from .._host.access import Access
 
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*")

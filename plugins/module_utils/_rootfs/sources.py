@@ -11,21 +11,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import InvalidOption
-from .._host import fetch, oci_image, skopeo, tree
-from .._host.extract import Limits
+from .._host import fetch
 from .._host.images import Image
-from .._host.process import find_tool
-from .._host.records import Record, load_records
-from .._image import (
-    ImageError,
-    check_platform,
-    choose_platform,
-    digest_of,
-    is_index,
-    parse_config,
-    parse_index,
-    parse_manifest,
-)
+from .._host.records import Record
 from .source_spec import (
     DebianSource,
     DirectorySource,
@@ -58,12 +46,12 @@ class Told:
     missing: str | None = None
 
 
-def _noted(record: Record | None, source: Source, identity: tuple[int, ...]) -> str | None:
+def noted(record: Record | None, source: Source, identity: tuple[int, ...]) -> str | None:
     """The digest that a record tells of an archive that is still the same, and was asked for in the same way."""
-    noted = record.assigned.get("archive") if record is not None else None
-    if record is None or noted is None or tuple(noted["identity"]) != identity:
+    archive = record.assigned.get("archive") if record is not None else None
+    if record is None or archive is None or tuple(archive["identity"]) != identity:
         return None
-    return str(noted["digest"]) if record.spec["source"] == source.canonical() else None
+    return str(archive["digest"]) if record.spec["source"] == source.canonical() else None
 
 
 def _archive(source: TarSource, record: Record | None, there: Known) -> Told:
@@ -77,9 +65,9 @@ def _archive(source: TarSource, record: Record | None, there: Known) -> Told:
     descriptor = fetch.open_archive(t.cast("str", source.path), "source.tar.path")
     try:
         identity = fetch.identity(os.fstat(descriptor))
-        noted = _noted(record, source, identity)
-        if source.checksum is None and noted is not None:
-            return Told(noted, Archive(noted, identity))
+        known = noted(record, source, identity)
+        if source.checksum is None and known is not None:
+            return Told(known, Archive(known, identity))
         found = fetch.digest(descriptor)
     finally:
         os.close(descriptor)
@@ -87,97 +75,6 @@ def _archive(source: TarSource, record: Record | None, there: Known) -> Told:
         fetch.check_digest(f"source.tar: {source.path}", source.checksum, found)
         return Told(found)
     return Told(found, Archive(found, identity))
-
-
-def image_of(files: oci_image.Files, source: LayoutSource | SavedSource) -> oci_image.Found:
-    """The image that a source means, by the documents in `files`.
-
-    :raises IsolationError: it is not there, is damaged, or not for this host.
-    """
-    find = oci_image.layout_image if isinstance(source, LayoutSource) else oci_image.saved_image
-    return find(files, source.reference, os.uname().machine)
-
-
-def label_of(source: LayoutSource | SavedSource) -> str:
-    """How errors name a source."""
-    return f"source.{source.option}: {source.path}"
-
-
-def _image(source: LayoutSource | SavedSource, record: Record | None, there: Known, limits: Limits) -> Told:
-    """The digest of an image in a directory or an archive.
-
-    Nothing is read if the reference is a digest whose image is there; an archive only if it is not the one that the
-    record tells of.
-    """
-    if source.digest is not None:
-        return Told(source.digest)
-    if source.reference in there:
-        return Told(source.reference)
-    label = label_of(source)
-    if isinstance(source, LayoutSource) and os.path.isdir(source.path):
-        return Told(image_of(oci_image.Folder(source.path, label), source).digest)
-    descriptor = fetch.open_archive(source.path, f"source.{source.option}.path")
-    try:
-        identity = fetch.identity(os.fstat(descriptor))
-        digest = _noted(record, source, identity)
-        if digest is None:
-            digest = image_of(oci_image.Peeked(descriptor, label, oci_image.outer_limits(limits)), source).digest
-    finally:
-        os.close(descriptor)
-    return Told(digest, Archive(digest, identity))
-
-
-_answers: dict[tuple[str, skopeo.Access], str] = {}
-"""What registries have answered this process: one run believes one answer."""
-
-
-def _newest(source: RegistrySource, there: Known) -> str | None:
-    """The digest of the image of the store that came last from the same reference, by its own description or by somebody's record."""
-    asked = source.canonical()
-    told = {record.assigned["digest"] for record in load_records("rootfs").values() if record.spec["source"] == asked}
-    images = [image for image in there.values() if image.source == asked or image.digest in told]
-    return max(images, key=lambda image: os.stat(f"{image.path}/image.json").st_mtime_ns).digest if images else None
-
-
-def _pulled(source: RegistrySource, record: Record | None, there: Known) -> Told:
-    """The digest of an image of a registry, which is asked only if nothing of this host tells it.
-
-    :raises SkopeoError: the registry refused, or can't be reached.
-    :raises ImageError: it has no image for this host.
-    """
-    if source.digest in there:
-        return Told(source.digest)
-    if source.digest is not None or not source.always:  # a digest may be that of an index, which never changes
-        mine = record.assigned["digest"] if record is not None and record.spec["source"] == source.canonical() else None
-        known = mine if mine in there else _newest(source, there)
-        if known is not None:
-            return Told(known)
-    if find_tool("skopeo") is None:
-        return Told(None, missing="skopeo")
-    key = (source.by(source.digest), source.access)
-    if key not in _answers:
-        _answers[key] = _ask(source, there)
-    return Told(_answers[key])
-
-
-def _ask(source: RegistrySource, there: Known) -> str:
-    reference, machine = source.by(source.digest), os.uname().machine
-    label = f"source.registry: {reference}"
-    data = skopeo.inspect(reference, source.access)
-    if source.digest is not None and digest_of(data) != source.digest:
-        raise ImageError(f"{label}: the registry answers with something else, of digest {digest_of(data)}")
-    digest = digest_of(data)
-    if is_index(data, label):
-        digest = choose_platform(parse_index(data, label), machine, label).digest
-        if digest in there:
-            return digest
-        reference = source.by(digest)
-        data = skopeo.inspect(reference, source.access)
-    if digest not in there:
-        parse_manifest(data, label)
-        config = skopeo.inspect_config(source.by(digest), source.access)
-        check_platform(parse_config(config, label).platform, machine, label)
-    return digest
 
 
 def resolve(spec: RootfsSpec, record: Record | None, there: Known) -> Told:
@@ -188,11 +85,13 @@ def resolve(spec: RootfsSpec, record: Record | None, there: Known) -> Told:
     source = spec.source
     if isinstance(source, TarSource):
         return _archive(source, record, there)
-    if isinstance(source, (LayoutSource, SavedSource)):
-        return _image(source, record, there, spec.limits)
-    if isinstance(source, RegistrySource):
-        return _pulled(source, record, there)
+    if isinstance(source, (LayoutSource, SavedSource, RegistrySource)):
+        from . import image_sources  # what it takes to read images is not loaded for other sources
+
+        return image_sources.resolve(source, spec.limits, record, there)
     if isinstance(source, DirectorySource):
+        from .._host import tree
+
         if not os.path.isdir(source.path):
             raise InvalidOption(f"{spec.name}: source.directory.path: {source.path} is not a directory of this host")
         return Told(canonical_digest({"manifest": tree.manifest_digest(source.path), "revision": source.revision}))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from .. import _idrange
 from .._errors import InvalidOption
-from .._host.extract import Limits
 from .._host.instances import LaidFile, content_digest
+from .._host.unpacked import Limits
 from .._names import check_name
 from .._units import parse_size
 from .source_spec import SOURCE, Source, absolute, parse_source

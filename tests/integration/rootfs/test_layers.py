@@ -18,7 +18,7 @@ from archives import CONFIG, TAR, Layout, archive, entry, folder, hard, link, li
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host import oci_image
-from ansible_collections.daemonless.isolation.plugins.module_utils._host.extract import Limits, Unpacked
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.unpacked import Limits, Unpacked
 
 LIMITS = Limits(1 << 20, 100)
 MACHINE = "x86_64"

@@ -24,15 +24,11 @@ from archives import archive, entry, folder, hard, link, listing, sparse, zstd
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host import tree
-from ansible_collections.daemonless.isolation.plugins.module_utils._host.extract import (
-    Limits,
-    Unpacked,
-    unpack_file,
-    unpack_stream,
-)
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.extract import unpack_file, unpack_stream
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers import archive as archive_helper
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.helpers import confine as confine_helper
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.libexec import source
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.unpacked import Limits, Unpacked
 
 LIMITS = Limits(1 << 20, 100)
 
