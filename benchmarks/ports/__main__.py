@@ -60,7 +60,7 @@ def progress(name: str, row: Row) -> None:
 def measure_ours(options: argparse.Namespace) -> Subject[Row]:
     """All numbers of ports, in one world."""
     subject: Subject[Row] = Subject(OURS)
-    with World(python=PYTHON) as world:
+    with World(python=PYTHON, compiled=False) as world:
         ours.prepare(world)
         for number in NUMBERS:
             subject.rows.append(ours.measure(world, number, our_setting(number, options)))

@@ -54,7 +54,7 @@ def disk_world(where: str) -> t.Iterator[World]:
     """A world in which a folder is one of the disk, not of memory; it goes with the world."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=REPOSITORY / ".build"))
     try:
-        with World(python=PYTHON) as world:
+        with World(python=PYTHON, compiled=False) as world:
             folder.chmod(0o755)
             world.sh(f"mkdir -p {where}; mount --bind {folder} {where}")
             yield world

@@ -2,15 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Print what modules may change on this host, as JSON: lists of lines by kind. Arguments are the folders to read."""
+"""Print what modules may change on this host, as JSON: lists of lines by kind. Arguments are the folders to read.
+
+Standard input is what an earlier snapshot has printed as `known`: files that have not changed since are not read again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
+import time
 import typing as t
 
 IMAGES = "/var/lib/isolation/images"
@@ -40,26 +45,45 @@ def entries(tool: tuple[str, ...], volatile: tuple[str, ...]) -> list[str]:
     ]
 
 
-def describe(path: str) -> str:
-    """One line for a file: kind, mode, owner and a digest of the content."""
-    stat = os.lstat(path)
-    content = ""
-    if os.path.islink(path):
-        content = os.readlink(path)
-    elif os.path.isfile(path):
+Known = t.Dict[str, t.List[t.Any]]
+"""Of each regular file what changes when its content does, and the digest of that."""
+
+_SETTLED = 10**9
+"""Nanoseconds after which another write surely gives a file other times."""
+
+
+def digest(path: str, found: os.stat_result, known: Known, began: int) -> str:
+    """The sha256 of a file's content, read only if it may have changed."""
+    times = [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    if path not in known or known[path][0] != times:
         with open(path, "rb") as stream:
-            content = hashlib.sha256(stream.read()).hexdigest()
-    return f"{path} {stat.st_mode:o} {stat.st_uid}:{stat.st_gid} {content}"
+            known[path] = [times, hashlib.sha256(stream.read()).hexdigest()]
+    content = str(known[path][1])
+    if began - found.st_ctime_ns < _SETTLED:
+        del known[path]
+    return content
 
 
-def files(folders: t.Sequence[str]) -> list[str]:
+def describe(path: str, known: Known, began: int) -> str:
+    """One line for a file: kind, mode, owner and a digest of the content."""
+    found = os.lstat(path)
+    content = ""
+    if stat.S_ISLNK(found.st_mode):
+        content = os.readlink(path)
+    elif stat.S_ISREG(found.st_mode):
+        content = digest(path, found, known, began)
+    return f"{path} {found.st_mode:o} {found.st_uid}:{found.st_gid} {content}"
+
+
+def files(folders: t.Sequence[str], known: Known) -> list[str]:
     """A line for each file below the folders; the cache of images only by its entries."""
     lines: set[str] = set()
+    began = time.time_ns()
     for folder in folders:
         for top, names, leaves in os.walk(folder):
             if os.path.dirname(top) == IMAGES:
                 names.clear()
-            lines.update(describe(os.path.join(top, name)) for name in [*names, *leaves])
+            lines.update(describe(os.path.join(top, name), known, began) for name in [*names, *leaves])
     return sorted(lines)
 
 
@@ -99,6 +123,7 @@ def main() -> None:
     """Print the snapshot."""
     link = ("ip", "-j", "-d", "link", "show")
     address = ("ip", "-j", "address", "show")
+    known: Known = json.load(sys.stdin)
     snapshot = {
         "links": entries(
             link, ("stats64", "operstate", "flags", "ifindex", "link_index", "inet6_addr_gen_mode", "linkinfo")
@@ -112,7 +137,8 @@ def main() -> None:
         "netns": command("ip", "netns", "list"),
         "cgroups": cgroups(),
         "sysctls": sysctls(),
-        "files": files(sys.argv[1:]),
+        "files": files(sys.argv[1:], known),
+        "known": known,
     }
     json.dump(snapshot, sys.stdout)
 

@@ -25,6 +25,7 @@ import uuid
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = REPOSITORY / ".build" / "collections"
+_COMPILED = REPOSITORY / ".build" / "pycache"
 SETUP = pathlib.Path(__file__).with_name("world.sh")
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
@@ -47,8 +48,14 @@ class Completed:
 class World:
     """The host, the client and the attacker. Use it as a context manager."""
 
-    def __init__(self, python: str = sys.executable) -> None:
+    _known: t.ClassVar[dict[str, t.Any]] = {}
+    """Files that snapshots have read already, in whatever world."""
+
+    def __init__(self, python: str = sys.executable, compiled: bool = True) -> None:
+        """Make it. `compiled` keeps what Python compiles for the next module, which Ansible's modules on a host can't."""
         self.python = python
+        keep = ["-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={_COMPILED}"]
+        self._python_options = keep if compiled else ["PYTHONDONTWRITEBYTECODE=1"]
         self.seconds = 0.0  # what the last module took
         self.tag = "isolation-test-" + uuid.uuid4().hex[:8]
         self._cgroups = self._make_cgroups()
@@ -161,8 +168,8 @@ class World:
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         text, started = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), time.perf_counter()
         done = self.run(
-            ["env", f"PYTHONPATH={COLLECTIONS}:{self._ansible_path()}", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8",
-             self.python, "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
+            ["env", *self._python_options, f"PYTHONPATH={COLLECTIONS}:{self._ansible_path()}", "LC_ALL=C.UTF-8", self.python,
+             "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
             check=False, stdin=text, timeout=600,
         )  # fmt: skip
         self.seconds = time.perf_counter() - started
@@ -214,8 +221,11 @@ class World:
 
     def snapshot(self) -> dict[str, t.Any]:
         """All state of the host that modules may change, in a form that can be compared."""
-        output = self.run([sys.executable, str(pathlib.Path(__file__).with_name("snapshot.py")), *_FILES]).stdout
-        return json.loads(output)  # type: ignore[no-any-return]
+        program = str(pathlib.Path(__file__).with_name("snapshot.py"))
+        output = self.run([sys.executable, "-I", "-S", program, *_FILES], stdin=json.dumps(World._known)).stdout
+        found: dict[str, t.Any] = json.loads(output)
+        World._known = found.pop("known")
+        return found
 
     def wait(self, condition: t.Callable[[], t.Any], seconds: float = 10, what: str = "condition") -> t.Any:
         """Poll until a condition holds; returns its value."""
