@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import shutil
+import subprocess
 import sys
 import typing as t
 
@@ -15,7 +17,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from world import World
+from services import Host, make_bridge, supervise
+from world import REPOSITORY, World
 
 TOOLS = ("ip", "nft", "crun", "runsvdir", "unshare", "nsenter", "skopeo", "umoci", "docker-registry", "zstd")
 
@@ -35,3 +38,20 @@ def world() -> t.Iterator[World]:
     """A fresh host with its neighbours."""
     with World() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def archive() -> pathlib.Path:
+    """An archive of Debian with Python; made once, since it takes half a minute."""
+    made = subprocess.run(
+        [REPOSITORY / "tests" / "machine" / "make-rootfs"], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    return pathlib.Path(made.stdout.strip())
+
+
+@pytest.fixture
+def host(world: World, archive: pathlib.Path) -> Host:
+    """A host that is ready for services."""
+    make_bridge(world)
+    return Host(world, archive, supervise(world))

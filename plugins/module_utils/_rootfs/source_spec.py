@@ -104,8 +104,8 @@ class TarSource:
 
 
 @dataclass(frozen=True)
-class LayoutSource:
-    """An image of an image layout of OCI: a directory, or an archive of one. `reference` is a name or digest of its index.
+class _ImageFile:
+    """An image of a directory or an archive, by an optional `reference`.
 
     `origin` is the path on the controller of one that comes from there, with the `digest` that was found there; `path`
     is empty if it was not sent, because the host has the image.
@@ -116,7 +116,7 @@ class LayoutSource:
     origin: str | None = None
     digest: str | None = None
 
-    option: t.ClassVar[str] = "oci_layout"
+    option: t.ClassVar[str]
 
     def canonical(self) -> dict[str, t.Any]:
         """The source as it stands in records and images."""
@@ -130,30 +130,16 @@ class LayoutSource:
         return bool(self.path)
 
 
-@dataclass(frozen=True)
-class SavedSource:
-    """An image of an archive that `docker save` has written. `reference` is a tag, or the digest of its configuration.
+class LayoutSource(_ImageFile):
+    """An image of an image layout of OCI: a directory, or an archive of one. `reference` is a name or digest of its index."""
 
-    `origin`, `digest` and an empty `path` are as with LayoutSource.
-    """
+    option = "oci_layout"
 
-    path: str
-    reference: str | None
-    origin: str | None = None
-    digest: str | None = None
 
-    option: t.ClassVar[str] = "docker_archive"
+class SavedSource(_ImageFile):
+    """An image of an archive that `docker save` has written. `reference` is a tag, or the digest of its configuration."""
 
-    def canonical(self) -> dict[str, t.Any]:
-        """The source as it stands in records and images."""
-        if self.origin is not None:
-            return {self.option: {"controller": self.origin, "reference": self.reference}}
-        return {self.option: {"path": self.path, "reference": self.reference}}
-
-    @property
-    def sent(self) -> bool:
-        """Whether it can be had: what the controller has not sent can't."""
-        return bool(self.path)
+    option = "docker_archive"
 
 
 @dataclass(frozen=True)

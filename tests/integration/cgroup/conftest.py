@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures for slices: processes inside, and services."""
+"""Fixtures for slices: processes inside, and a disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import subprocess
 import typing as t
 
 import pytest
-from services import Host, make_bridge, supervise
 from slices import NAME, Inside
-from world import REPOSITORY, World
+from world import World
 
 
 @pytest.fixture
@@ -28,23 +27,6 @@ def inside(world: World) -> t.Iterator[t.Callable[..., Inside]]:
     yield start
     for process in started:
         process.end()
-
-
-@pytest.fixture(scope="session")
-def archive() -> pathlib.Path:
-    """An archive of Debian with Python."""
-    made = subprocess.run(
-        [REPOSITORY / "tests" / "machine" / "make-rootfs"], capture_output=True, text=True, check=False
-    )
-    assert made.returncode == 0, made.stderr
-    return pathlib.Path(made.stdout.strip())
-
-
-@pytest.fixture
-def host(world: World, archive: pathlib.Path) -> Host:
-    """A host that is ready for services."""
-    make_bridge(world)
-    return Host(world, archive, supervise(world))
 
 
 @pytest.fixture
