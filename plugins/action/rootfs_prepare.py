@@ -72,9 +72,7 @@ class ActionModule(ActionBase):
     @contextlib.contextmanager
     def _patient(self) -> t.Iterator[None]:
         """Say that the module is still at work, if it is after a while."""
-        timer = threading.Timer(
-            _PATIENCE, self._tell, (f"root filesystems are being fetched and unpacked: {_PATIENCE:g} s so far",)
-        )
+        timer = threading.Timer(_PATIENCE, self._tell, (f"root filesystems: still at work after {_PATIENCE:g} s",))
         timer.daemon = True
         timer.start()
         try:
