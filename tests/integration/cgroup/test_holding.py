@@ -46,16 +46,27 @@ def spin(number: int) -> str:
     return " & ".join([f"({SPIN})"] * number) + " & wait"
 
 
+def periods(world: World, name: str) -> tuple[int, int]:
+    """How many periods there were, and in how many of them the quota was used up (sched-bwc.rst)."""
+    figures = dict(line.split() for line in read(world, "cpu.stat", name).splitlines())
+    return int(figures["nr_periods"]), int(figures["nr_throttled"])
+
+
 def test_cpu_time_is_held_within_5_percent_of_the_quota(world: World, inside: Start) -> None:
     for share in (0.5, 1.2):
         world.apply("cgroup_slice", name="held", cpu_max=str(share))
         process = inside("held", spin(4))
         time.sleep(1)
+        before = periods(world, "held")
         [used] = busy(world, ["held"], 10)
-        show(f"cpu_max {share}: {used:.4f} CPUs over 10 s ({(used / share - 1) * 100:+.2f} %)")
+        passed, held = (after - earlier for after, earlier in zip(periods(world, "held"), before))
+        show(
+            f"cpu_max {share}: {used:.4f} CPUs over 10 s ({(used / share - 1) * 100:+.2f} %), held in {held} of {passed} periods"
+        )
         assert used / share < 1.05
-        # Of two CPUs, other tests beside this one may leave less than 1.2.
-        assert used / share > (0.95 if share < 1 else 0.75)
+        assert held > 0 or share > 1
+        # In a period in which it was not held, other work has left it less than the quota.
+        assert used / share > 0.95 or held < 0.98 * passed
         world.apply("cgroup_slice", name="held", state="absent", force=True)
         assert not process.alive()
 
