@@ -4,7 +4,8 @@
 
 """Print what modules may change on this host, as JSON: lists of lines by kind. Arguments are the folders to read.
 
-Standard input is what an earlier snapshot has printed as `known`: files that have not changed since are not read again.
+With --known as the first argument, standard input is what an earlier snapshot has printed as `known`, and the same is
+printed again: files that have not changed since are not read again.
 """
 
 from __future__ import annotations
@@ -123,8 +124,10 @@ def main() -> None:
     """Print the snapshot."""
     link = ("ip", "-j", "-d", "link", "show")
     address = ("ip", "-j", "address", "show")
-    known: Known = json.load(sys.stdin)
-    snapshot = {
+    folders = sys.argv[1:]
+    again = folders[:1] == ["--known"]
+    known: Known = json.load(sys.stdin) if again else {}
+    snapshot: dict[str, t.Any] = {
         "links": entries(
             link, ("stats64", "operstate", "flags", "ifindex", "link_index", "inet6_addr_gen_mode", "linkinfo")
         ),
@@ -137,9 +140,10 @@ def main() -> None:
         "netns": command("ip", "netns", "list"),
         "cgroups": cgroups(),
         "sysctls": sysctls(),
-        "files": files(sys.argv[1:], known),
-        "known": known,
+        "files": files(folders[again:], known),
     }
+    if again:
+        snapshot["known"] = known
     json.dump(snapshot, sys.stdout)
 
 
