@@ -222,7 +222,9 @@ class World:
     def snapshot(self) -> dict[str, t.Any]:
         """All state of the host that modules may change, in a form that can be compared."""
         program = str(pathlib.Path(__file__).with_name("snapshot.py"))
-        output = self.run([sys.executable, "-I", "-S", program, "--known", *_FILES], stdin=json.dumps(World._known)).stdout
+        output = self.run(
+            [sys.executable, "-I", "-S", program, "--known", *_FILES], stdin=json.dumps(World._known)
+        ).stdout
         found: dict[str, t.Any] = json.loads(output)
         World._known = found.pop("known")
         return found
