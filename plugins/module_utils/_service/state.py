@@ -17,12 +17,12 @@ from .._bridge import state as _bridge_layer
 from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
-from .._host.inroot import resolve
 from .._host.libexec import path as helper_path
 from .._host.oci import Runtime
 from .._host.records import Record, load_records
 from .._rootfs import state as _rootfs
 from .._rootfs.state import RootfsView
+from .roots import Root, lacks_command, roots
 from .spec import ServiceSpec
 from .supervise import unit_name
 
@@ -63,17 +63,6 @@ class Instance:
         if self.running is not None:
             return "started"
         return "failing" if self.wanted else "stopped"
-
-
-@dataclass(frozen=True)
-class Root:
-    """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none."""
-
-    path: str
-    command: str | None
-    passwd: str
-    group: str
-    blocked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -257,69 +246,6 @@ def _reserved() -> dict[str, str]:
     return found
 
 
-def _candidates(spec: ServiceSpec) -> list[str]:
-    """The paths inside that a command may mean, as execvp(3) tries them."""
-    word = spec.command[0]
-    if "/" in word:
-        return [word if word.startswith("/") else f"{spec.workdir}/{word}"]
-    return [f"{folder}/{word}" for folder in spec.path]
-
-
-def _lacks_command(spec: ServiceSpec, promise: t.Mapping[str, t.Any]) -> bool:
-    """Whether a promised root filesystem can't have the command: its image is in the store, and no file laid in is it."""
-    image = os.path.join(str(promise.get("image")), "rootfs")
-    laid = {os.path.normpath(str(path)) for path in promise.get("files") or []}
-    if not os.path.isdir(image) or any(os.path.normpath(path) in laid for path in _candidates(spec)):
-        return False
-    return _find_command(image, spec) is None
-
-
-def _find_command(root: str, spec: ServiceSpec) -> str | None:
-    """The program that a command means inside a root filesystem, as execvp(3) would find it."""
-    for candidate in _candidates(spec):
-        found = resolve(root, candidate)
-        if found is not None:
-            status = os.stat(root + found)
-            if os.path.isfile(root + found) and status.st_mode & 0o111:
-                return candidate
-    return None
-
-
-def _blocked(root: str) -> tuple[str, ...]:
-    """Mount points of the runtime that are not real entries of the root filesystem (T4)."""
-    wrong = [f"/{name}" for name in ("dev", "proc", "sys") if not _is_real(f"{root}/{name}", os.path.isdir)]
-    wrong += [
-        f"/etc/{name}"
-        for name in ("hosts", "hostname", "resolv.conf")
-        if not _is_real(f"{root}/etc/{name}", os.path.isfile)
-    ]
-    return tuple(wrong)
-
-
-def _is_real(path: str, kind: t.Callable[[str], bool]) -> bool:
-    return kind(path) and not os.path.islink(path) and not os.path.islink(os.path.dirname(path))
-
-
-def _look_into(root: str, spec: ServiceSpec) -> Root:
-    texts = []
-    for name in ("passwd", "group"):
-        found = resolve(root, f"/etc/{name}")
-        texts.append((read_text(root + found) or "") if found else "")
-    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root))
-
-
-def _roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> dict[str, Root]:
-    found = {}
-    for spec in specs:
-        if not spec.present:
-            continue
-        view = views.get(spec.rootfs)
-        path = spec.rootfs if spec.rootfs.startswith("/") else view.path if view and view.mounted else None
-        if path is not None and os.path.isdir(path):
-            found[spec.name] = _look_into(path, spec)
-    return found
-
-
 def _groups(names: t.Iterable[str]) -> set[str]:
     """Those of the slices whose control groups the kernel has."""
     trees = cgroupfs.hierarchies()
@@ -342,7 +268,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         if view is not None:
             views[name] = view
     slices = {spec.slice for spec in specs if spec.slice}
-    roots = _roots(specs, views)
+    there = roots(specs, views)
     promises = {promise.get("name"): promise for promise in expect.get("rootfs", [])}
     return World(
         systemd=on_systemd,
@@ -355,14 +281,14 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         groups=frozenset(_groups(slices)),
         bridges=_bridges(specs),
         rootfs=views,
-        roots=roots,
+        roots=there,
         promised_without=frozenset(
             spec.name
             for spec in specs
             if spec.present
-            and spec.name not in roots
+            and spec.name not in there
             and spec.rootfs in promises
-            and _lacks_command(spec, promises[spec.rootfs])
+            and lacks_command(spec, promises[spec.rootfs])
         ),
         reserved=_reserved(),
         runtimes=oci.find_runtimes() if any(spec.present for spec in specs) else {},

@@ -13,9 +13,10 @@ import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.ports import MAX_PORTS
 from ansible_collections.daemonless.isolation.plugins.module_utils._names import interface_name
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import Networks, ServiceRefused
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.networks import Networks
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.promises import ServiceRefused
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec import ServiceSpec
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import BridgeView, World
 

@@ -29,22 +29,20 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.appl
     Start,
     Supervise,
 )
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import (
-    below_floor,
-    digest,
-    resolve_user,
-)
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import digest
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.roots import Root
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.runtimes import below_floor
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec import ServiceSpec
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import (
     BridgeView,
     Instance,
-    Root,
     Running,
     World,
 )
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.users import resolve_user
 
 BASE = 1 << 21
 RUNNING = Running(4711, 60.0, {"pid": 1}, "/isolation/web/web")

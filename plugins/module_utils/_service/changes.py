@@ -1,0 +1,156 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How an instance differs from what is asked for: the lines of the diff, and what each does to a running one. Pure."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .. import _paths
+from .._bridge import ports
+from .._plan import Change
+from . import supervise
+from .desired import Desired, digest
+from .spec import LIVE, ServiceSpec
+from .state import Instance, World, directory
+
+_BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
+"""Options with a line of the diff for each of their keys."""
+
+KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip", ports.GUARD_FILE)
+
+
+def _shown(key: str, value: t.Any) -> t.Any:
+    if value in (None, [], {}, ""):
+        return None
+    if key == "command":
+        return supervise.quoted(tuple(value))
+    if key == "networks":
+        return [f"{item['bridge']} {' '.join(item['address'])}" for item in value]
+    if key == "mounts":
+        return [_shown_mount(item) for item in value]
+    if key == "tmpfs":
+        return [f"{item['target']} {item['size']}" for item in value]
+    if key == "dns":
+        given = {name: item for name, item in value.items() if item}
+        return given or None
+    if key == "stop_timeout":
+        return f"{value:g}s"
+    if key in ("restart", "health"):
+        return {name: f"{item:g}s" if isinstance(item, float) else item for name, item in sorted(value.items())}
+    return value
+
+
+def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
+    volume = "volume " if item.get("type") == "volume" else ""
+    flags = f"{' read-only' if item['read_only'] else ''}{'' if item.get('exec', True) else ' noexec'}"
+    return f"{volume}{item['source']} on {item['target']}{flags}"
+
+
+def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
+    """A line for each option that differs, for each key of a dictionary."""
+    changes = []
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        effect = "live" if key in LIVE else "restart"
+        if key in _BY_KEY:
+            first, second = before or {}, after or {}
+            changes += [
+                Change(f"{key} {name}", first.get(name), second.get(name), effect)
+                for name in sorted({*first, *second})
+                if first.get(name) != second.get(name)
+            ]
+            continue
+        shown = (_shown(key, before), _shown(key, after))
+        if shown[0] != shown[1]:
+            changes.append(Change(key, *shown, effect))
+    return changes
+
+
+def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
+    changes = [
+        Change(shown, old.get(key), new.get(key), "restart")
+        for key, shown in (("id_base", "id_base"), ("runtime", "runtime"), ("user", "ids"))
+        if old.get(key) != new.get(key)
+    ]
+    had = {item["bridge"]: item for item in old.get("networks", [])}
+    for item in new.get("networks", []):
+        before = had.get(item["bridge"])
+        if before != item:
+            changes.append(
+                Change(f"address {item['bridge']}", shown_addresses(before), shown_addresses(item), "restart")
+            )
+    return changes
+
+
+def shown_addresses(item: t.Mapping[str, t.Any] | None) -> list[str] | None:
+    return [item[key] for key in ("ipv4", "ipv6") if item.get(key)] if item is not None else None
+
+
+def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
+    """Artifacts that are not as they are rendered now. One that is as another version rendered it, is renewed without a restart."""
+    changes = []
+    noted: t.Mapping[str, str] = instance.record.assigned.get("artifacts", {}) if instance.record is not None else {}
+    for path, content in want.artifacts.items():
+        there = instance.files.get(path)
+        if there == content:
+            continue
+        name = os.path.relpath(path, directory(want.spec.name)) if path.startswith(_paths.LIB) else path
+        if there is None:
+            before = "missing"
+        elif there[0] == content[0]:
+            before = f"mode {there[1]:04o}"
+        elif digest(there[0]) == noted.get(path):
+            before = "as rendered before"
+        else:
+            before = "edited"
+        bundle = path.startswith(_paths.LIB) and before in ("edited", "missing")
+        changes.append(Change(f"artifact {name}", before, "as asked for", "restart" if bundle else "live"))
+    return changes
+
+
+def stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
+    """Files of a former bundle that this one does not have."""
+    known = {os.path.join(directory(want.spec.name), name) for name in KNOWN_FILES}
+    return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
+
+
+def _state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
+    """Differences between how an instance is and how it is to be: running or not, now and at boot."""
+    if spec.state == "present":
+        return []
+    before = instance.state if instance.record is not None else None
+    if spec.state == "restarted":
+        return [Change("state", before, "restarted", "restart")]
+    changes = []
+    if before != spec.state:
+        changes.append(Change("state", before, spec.state, "restart"))
+    if instance.record is not None and instance.at_boot != (spec.state == "started"):
+        changes.append(
+            Change("at boot", "started" if instance.at_boot else "not started",
+                   "started" if spec.state == "started" else "not started")
+        )  # fmt: skip
+    return changes
+
+
+def instance_changes(want: Desired, instance: Instance, world: World) -> list[Change]:
+    record = instance.record
+    old_spec: t.Mapping[str, t.Any] = record.spec if record is not None else {}
+    old_assigned: t.Mapping[str, t.Any] = record.assigned if record is not None else {}
+    changes = _option_changes(old_spec, want.record.spec) + _assigned_changes(old_assigned, want.record.assigned)
+    if record is not None:
+        if old_spec == want.record.spec and not any(change.effect == "restart" for change in changes):
+            changes += _artifact_changes(want, instance)
+        changes += [Change(f"artifact {path}", "left over", None) for path in stale_files(want, instance)]
+        if not instance.supervised or (not world.systemd and not linked(instance, world)):
+            changes.append(Change("supervised", "no", "yes"))
+    return changes + _state_changes(want.spec, instance)
+
+
+def linked(instance: Instance, world: World) -> bool:
+    return not world.watched or any(os.path.dirname(link) in world.watched for link in instance.links)
