@@ -54,6 +54,7 @@ class World:
     def __init__(self, python: str = sys.executable, compiled: bool = True) -> None:
         """Make it. `compiled` keeps what Python compiles for the next module, which Ansible's modules on a host can't."""
         self.python = python
+        self.collections = COLLECTIONS
         keep = ["-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={_COMPILED}"]
         self._python_options = keep if compiled else ["PYTHONDONTWRITEBYTECODE=1"]
         self.seconds = 0.0  # what the last module took
@@ -168,7 +169,7 @@ class World:
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         text, started = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), time.perf_counter()
         done = self.run(
-            ["env", *self._python_options, f"PYTHONPATH={COLLECTIONS}:{self._ansible_path()}", "LC_ALL=C.UTF-8", self.python,
+            ["env", *self._python_options, f"PYTHONPATH={self.collections}:{self._ansible_path()}", "LC_ALL=C.UTF-8", self.python,
              "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
             check=False, stdin=text, timeout=600,
         )  # fmt: skip
