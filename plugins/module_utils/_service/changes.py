@@ -16,6 +16,7 @@ from . import supervise
 from .desired import Desired, digest
 from .spec import LIVE, ServiceSpec
 from .state import Instance, World, directory
+from .upgrade import completed, same_assigned
 
 _BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
 """Options with a line of the diff for each of their keys."""
@@ -51,7 +52,7 @@ def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
 
 
 def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Change]:
-    """A line for each option that differs, for each key of a dictionary."""
+    """A line for each option that differs, for each key of a dictionary. Both have all options (see `completed`)."""
     changes = []
     for key in [*new, *(key for key in old if key not in new)]:
         before, after = old.get(key), new.get(key)
@@ -76,12 +77,12 @@ def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) ->
     changes = [
         Change(shown, old.get(key), new.get(key), "restart")
         for key, shown in (("id_base", "id_base"), ("runtime", "runtime"), ("user", "ids"))
-        if old.get(key) != new.get(key)
+        if not old or (key in old and old[key] != new.get(key))
     ]
     had = {item["bridge"]: item for item in old.get("networks", [])}
     for item in new.get("networks", []):
         before = had.get(item["bridge"])
-        if before != item:
+        if before is None or not same_assigned(before, item):
             changes.append(
                 Change(f"address {item['bridge']}", shown_addresses(before), shown_addresses(item), "restart")
             )
@@ -93,7 +94,9 @@ def shown_addresses(item: t.Mapping[str, t.Any] | None) -> list[str] | None:
 
 
 def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
-    """Artifacts that are not as they are rendered now. One that is as another version rendered it, is renewed without a restart."""
+    """Artifacts that are not as they are rendered now. What another version rendered otherwise, or did not have, is renewed
+    without a restart.
+    """
     changes = []
     noted: t.Mapping[str, str] = instance.record.assigned.get("artifacts", {}) if instance.record is not None else {}
     for path, content in want.artifacts.items():
@@ -102,7 +105,7 @@ def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
             continue
         name = os.path.relpath(path, directory(want.spec.name)) if path.startswith(_paths.LIB) else path
         if there is None:
-            before = "missing"
+            before = "missing" if path in noted else "not rendered before"
         elif there[0] == content[0]:
             before = f"mode {there[1]:04o}"
         elif digest(there[0]) == noted.get(path):
@@ -142,9 +145,12 @@ def instance_changes(want: Desired, instance: Instance, world: World) -> list[Ch
     record = instance.record
     old_spec: t.Mapping[str, t.Any] = record.spec if record is not None else {}
     old_assigned: t.Mapping[str, t.Any] = record.assigned if record is not None else {}
-    changes = _option_changes(old_spec, want.record.spec) + _assigned_changes(old_assigned, want.record.assigned)
+    new_spec = completed(want.record.spec)
     if record is not None:
-        if old_spec == want.record.spec and not any(change.effect == "restart" for change in changes):
+        old_spec = completed(old_spec)
+    changes = _option_changes(old_spec, new_spec) + _assigned_changes(old_assigned, want.record.assigned)
+    if record is not None:
+        if old_spec == new_spec and not any(change.effect == "restart" for change in changes):
             changes += _artifact_changes(want, instance)
         changes += [Change(f"artifact {path}", "left over", None) for path in stale_files(want, instance)]
         if not instance.supervised or (not world.systemd and not linked(instance, world)):
