@@ -17,8 +17,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from ansible.module_utils.errors import UnsupportedError
 
 from ._errors import InvalidOption
+from ._hidden import LEAST
 
 Rule = t.Mapping[str, t.Any]
+
+NOT_SHOWN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+"""What Ansible writes in place of a secret."""
 
 _BETWEEN = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
 """Keys of a rule that are about options of an entry together (Ansible's argument spec, dependency options)."""
@@ -53,14 +57,20 @@ def _texts(value: t.Any) -> t.Iterator[str]:
         yield str(value)
 
 
-def hidden_values(rules: Rule, given: t.Any) -> t.Iterator[str]:
+def has_secrets(rules: Rule) -> bool:
+    """Whether there is a `no_log` option, at any depth."""
+    return any(rule.get("no_log") or has_secrets(rule.get("options") or {}) for rule in rules.values())
+
+
+def hidden_values(rules: Rule, given: t.Any, wary: bool = False) -> t.Iterator[str]:
     """What of given options must not be shown: values of `no_log` options, at any depth.
 
-    Beside such an option an unknown one counts as a misspelt one, and its value is hidden too.
+    Beside such an option an unknown one counts as a misspelt one, and its value is hidden too. `wary`, which is for modules that have
+    such an option anywhere, hides long values of unknown options everywhere: a secret may have been given in the wrong place.
     """
     if isinstance(given, list):
         for item in given:
-            yield from hidden_values(rules, item)
+            yield from hidden_values(rules, item, wary)
     if not isinstance(given, t.Mapping):
         return
     secretive = any(rule.get("no_log") for rule in rules.values())
@@ -68,8 +78,10 @@ def hidden_values(rules: Rule, given: t.Any) -> t.Iterator[str]:
         rule = rules.get(key)
         if (rule is None and secretive) or (rule is not None and rule.get("no_log")):
             yield from _texts(value)
+        elif rule is None and wary:
+            yield from (text for text in _texts(value) if len(text) >= LEAST)
         elif rule is not None and "options" in rule:
-            yield from hidden_values(rule["options"], value)
+            yield from hidden_values(rule["options"], value, wary)
 
 
 class BulkModule(AnsibleModule):
@@ -90,8 +102,9 @@ class BulkModule(AnsibleModule):
         super()._load_params()
         if not self._bulky:
             given = {key: value for key, value in self.params.items() if not key.startswith("_ansible_")}
-            self.no_log_values.update(hidden_values(self._element, given.get("aggregate")))
-            self.no_log_values.update(hidden_values(self.argument_spec, given))
+            wary = has_secrets(self._element) or has_secrets(self.argument_spec)
+            self.no_log_values.update(hidden_values(self._element, given.get("aggregate"), wary))
+            self.no_log_values.update(hidden_values(self.argument_spec, given, wary))
         for option in self._bulky:
             if isinstance(self.params.get(option), list):
                 self.aside[option] = self.params[option]
@@ -101,6 +114,12 @@ class BulkModule(AnsibleModule):
     def all_params(self) -> dict[str, t.Any]:
         """The options as they were given, defaults among them."""
         return {**self.params, **self.aside}
+
+    def shown_params(self) -> dict[str, t.Any]:
+        """The options for a report: of secrets, not even the keys."""
+        hidden = {key for key, rule in self.argument_spec.items() if rule.get("no_log")}
+        shown = {key: value for key, value in self.all_params.items() if key not in hidden or value is None}
+        return {**shown, **{key: NOT_SHOWN for key in hidden if self.all_params.get(key) is not None}}
 
 
 class _Entries:

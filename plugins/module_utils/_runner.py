@@ -79,6 +79,10 @@ class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
         :raises IsolationError: something that was asked for can't be; nothing has been changed.
         """
 
+    def hidden(self, specs: t.Sequence[SpecT], world: WorldT) -> t.Iterable[str]:
+        """Texts to blank out in all that the module says, beside the values of `no_log` options. Pure."""
+        return ()
+
     def settled(self, spec: SpecT) -> SpecT:
         """What a spec asks for once it is applied (`restarted` has become `started`)."""
         return spec
@@ -304,7 +308,7 @@ def _brief(value: t.Any) -> t.Any:
 
 
 def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
-    params = module.all_params
+    params = module.shown_params()
     results = []
     for outcome in outcomes:
         entry: dict[str, t.Any] = {
@@ -342,6 +346,7 @@ def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
     specs = [layer.parse({**element, **extra}, request) for element in elements]
 
     world = layer.observe(specs, request)
+    module.no_log_values.update(layer.hidden(specs, world))
     plan = layer.plan(specs, world, request)
     outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
 
@@ -366,7 +371,7 @@ def run_module(layer: Layer[t.Any, t.Any]) -> None:
     gc.disable()
     module = BulkModule(
         layer.bulky,
-        layer.options,
+        {**layer.options, **layer.beside},
         argument_spec=_argument_spec(layer),
         mutually_exclusive=[("name", "aggregate")],
         required_one_of=[("name", "aggregate")],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, systemd, volumes
+from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, secrets, systemd, volumes
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -312,7 +312,7 @@ class DropHelpers:
         """Look at the records as they are now: an element that failed still needs them."""
         if load_records("service"):
             return
-        for name in (*oci.HELPERS, volumes.HELPER):
+        for name in (*oci.HELPERS, volumes.HELPER, secrets.HELPER):
             files.RemoveFile(helper_path(name), os.path.dirname(_paths.LIBEXEC)).run()
         files.remove_empty_directories(runit.SERVICES, _paths.ETC)
         boot.TidyBoot().run()

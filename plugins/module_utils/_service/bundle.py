@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from .. import _idrange
 from .._bridge import ports
+from .._host import secrets
 from .._host.volumes import mount_point
 from . import seccomp
+from .secret_options import FOLDER
 from .spec import ServiceSpec
 
 OCI_VERSION = "1.0.2"
@@ -192,6 +194,9 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
         flags += ["ro", "rro"] if bind.read_only else []
         flags += [] if bind.executable else ["noexec", "rnoexec"]
         asked.append(_mount(bind.target, "bind", source, *flags))
+    if spec.secrets:
+        tight = ("bind", "ro", "rro", "nosuid", "rnosuid", "nodev", "rnodev", "noexec", "rnoexec")
+        asked.append(_mount(FOLDER, "bind", secrets.folder(spec.name), *tight))
     # A mount below another one comes after it.
     return found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))
 

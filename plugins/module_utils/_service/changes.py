@@ -12,7 +12,7 @@ import typing as t
 from .. import _paths
 from .._bridge import ports
 from .._plan import Change
-from . import supervise
+from . import secrets, supervise
 from .desired import Desired, digest
 from .spec import LIVE, ServiceSpec
 from .state import Instance, World, directory
@@ -33,6 +33,8 @@ def _shown(key: str, value: t.Any) -> t.Any:
         return [f"{item['bridge']} {' '.join(item['address'])}" for item in value]
     if key == "mounts":
         return [_shown_mount(item) for item in value]
+    if key == "secrets":
+        return [secrets.shown(item) for item in value]
     if key == "tmpfs":
         return [f"{item['target']} {item['size']}" for item in value]
     if key == "dns":
@@ -58,7 +60,7 @@ def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> l
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
-        effect = "live" if key in LIVE else "restart"
+        effect = secrets.effect(before, after) if key == "secrets" else "live" if key in LIVE else "restart"
         if key in _BY_KEY:
             first, second = before or {}, after or {}
             changes += [

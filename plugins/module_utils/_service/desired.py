@@ -16,7 +16,7 @@ from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._plan import Step
 from .._ranges import Ranges
-from . import bundle, supervise
+from . import bundle, secrets, supervise
 from .bundle import Attachment, Facts
 from .networks import Networks
 from .promises import Promises, ServiceRefused, promised
@@ -141,6 +141,8 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
     root = world.roots.get(spec.name)
     if root is not None:
         _check_root(spec, root)
+        if place.read_only:
+            secrets.check_mount_point(spec, root)
     elif spec.name in world.promised_without:
         raise _no_command(spec, place.path)
     _check_slice(spec, world, expect)
@@ -183,6 +185,8 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
         "user": f"{uid}:{gid}",
         "artifacts": {path: digest(text) for path, (text, _mode) in artifacts.items()},
     }
+    if spec.secrets:
+        assigned["secrets"] = secrets.owners(spec, root, (uid, gid))
     return Desired(
         spec=spec,
         record=Record(LAYER, spec.name, project, spec.record(), assigned),

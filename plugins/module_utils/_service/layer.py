@@ -14,6 +14,7 @@ from .._runner import Layer, Options, Request
 from .options import OPTIONS, RULES
 from .parse import parse
 from .plan import plan
+from .secret_options import BESIDE
 from .spec import ServiceSpec
 from .state import World, observe
 
@@ -23,6 +24,7 @@ class ServiceLayer(Layer[ServiceSpec, World]):
 
     kind = "service"
     options: t.ClassVar[dict[str, t.Any]] = OPTIONS
+    beside: t.ClassVar[dict[str, t.Any]] = BESIDE
     rules: t.ClassVar[dict[str, t.Any]] = RULES
     expects: t.ClassVar[tuple[str, ...]] = ("bridges", "rootfs", "slices")
 
@@ -37,6 +39,12 @@ class ServiceLayer(Layer[ServiceSpec, World]):
     def plan(self, specs: t.Sequence[ServiceSpec], world: World, request: Request) -> TaskPlan:
         """What brings the host to the specs."""
         return plan(specs, world, request.expect, request.project)
+
+    def hidden(self, specs: t.Sequence[ServiceSpec], world: World) -> t.Iterable[str]:
+        """The values of secrets, as a service may have written them to its log."""
+        given = [secret.value for spec in specs for secret in spec.secrets]
+        there = [seen.value for one in world.secrets.seen.values() for seen in one.values()]
+        return {text for value in (*given, *there) if value is not None for text in value.texts()}
 
     def settled(self, spec: ServiceSpec) -> ServiceSpec:
         """A restarted service is a started one from then on."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .secret_options import SECRETS
+
 STATES = ("present", "started", "stopped", "restarted", "absent")
 
 _NETWORK = {
@@ -55,6 +57,7 @@ OPTIONS: dict[str, t.Any] = {
         },
         "default": [],
     },
+    "secrets": SECRETS,
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "seccomp": {"type": "str", "default": "default"},
     "rlimits": {"type": "dict", "default": {}},

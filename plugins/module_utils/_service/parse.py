@@ -16,6 +16,7 @@ from .. import _idrange
 from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
+from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs, VolumeMount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -313,8 +314,9 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     name = check_name(options["name"])
     service = check_name(options.get("service") or name, f"{name}: service")
     purged = tuple(check_name(item, f"{name}: purge_volumes") for item in options["purge_volumes"])
+    secrets, offered = parse_secrets(options, name, service)
     if options["state"] == "absent":
-        return ServiceSpec(name, service, "absent", purge_volumes=purged)
+        return ServiceSpec(name, service, "absent", purge_volumes=purged, secrets=secrets, offered=offered)
     if purged:
         raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
     hostname = options.get("hostname") or service
@@ -353,6 +355,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         mounts=binds,
         volumes=volumes,
         tmpfs=memory,
+        secrets=secrets,
+        offered=offered,
         capabilities=_capabilities(options["capabilities"], name),
         seccomp=seccomp,
         rlimits=_rlimits(options["rlimits"], name),

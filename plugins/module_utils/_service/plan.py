@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import oci, systemd, volumes
+from .._host import oci, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -27,6 +27,7 @@ from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, sta
 from .desired import Desired, desired
 from .networks import Networks
 from .promises import Promises, ServiceRefused
+from .secrets import SecretPlan, check_offered, plan_secrets
 from .spec import ServiceSpec
 from .state import LAYER, Instance, World, cgroup_path, describe, directory
 from .supervise import unit_name
@@ -38,6 +39,8 @@ def _helpers(specs: t.Iterable[ServiceSpec], world: World) -> dict[str, str]:
     found = dict(oci.HELPERS)
     if any(spec.volumes for spec in specs):
         found[volumes.HELPER] = world.volumes.helper
+    if any(spec.secrets for spec in specs):
+        found[secrets.HELPER] = world.secrets.helper
     return found
 
 
@@ -158,16 +161,22 @@ def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
 
 
 def _plan_present(
-    spec: ServiceSpec, world: World, want: Desired, project: str, helpers: t.Sequence[Change], claim: Claim
+    spec: ServiceSpec,
+    world: World,
+    want: Desired,
+    project: str,
+    helpers: t.Sequence[Change],
+    claim: Claim,
+    hidden: SecretPlan,
 ) -> Plan:
     instance = world.instances[spec.name]
     _check_foreign(spec, instance)
     old = _replaced(spec, world, project)
-    changes = [*instance_changes(want, instance, world), *claim.changes]
+    changes = [*instance_changes(want, instance, world), *claim.changes, *hidden.changes]
     if old is not None:
         changes.append(Change(f"replaces {spec.replaces}", old[0].state, "stopped", "restart"))
     changes += helpers
-    warnings = want.warnings + want.lacking
+    warnings = want.warnings + want.lacking + hidden.warnings
     if not changes:
         return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
     own = [change for change in changes if not change.key.startswith("replaces ")]
@@ -175,8 +184,8 @@ def _plan_present(
     return Plan(
         spec.name,
         tuple(changes),
-        tuple(_prepare(want, instance, world, claim.steps)),
-        (SaveRecord(want.record), *steps),
+        tuple(_prepare(want, instance, world, (*claim.steps, *hidden.steps))),
+        (SaveRecord(want.record), *hidden.late, *steps),
         tuple(finish),
         result=_result(want, instance, world, True),
         warnings=warnings,
@@ -211,7 +220,7 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
         Change(f"address {item['bridge']}", shown_addresses(item), None, "replace")
         for item in record.assigned.get("networks", [])
     ]
-    steps = (remove, DropRecord(record), Release(record.spec["service"], "rootfs"))
+    steps = (remove, secrets.RemoveSecrets(spec.name), DropRecord(record), Release(record.spec["service"], "rootfs"))
     finish = (*purge.steps, apply.DropHelpers())
     return Plan(spec.name, (*changes, *purge.changes), tuple(prepare), steps, finish, result=result)
 
@@ -239,6 +248,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     :raises IsolationError: something that is asked for can't be.
     """
     _check_replaced(specs)
+    check_offered(specs)
     ranges = Ranges("service", world.ranges, world.foreign, project)
     nets = Networks(world, expect)
     nets.reserve(specs)
@@ -253,7 +263,14 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
         want = desired(spec, world, expect, project, ranges, nets)
         root = world.roots.get(spec.name)
         claim = named.claim(spec, root.path if root is not None else None, want.record.assigned["id_base"])
-        one = _plan_present(spec, world, want, project, helpers, claim)
+        hidden = plan_secrets(
+            spec,
+            world.secrets,
+            want.record.assigned["id_base"],
+            want.record.assigned.get("secrets", {}),
+            world.instances[spec.name].running is not None,
+        )
+        one = _plan_present(spec, world, want, project, helpers, claim, hidden)
         helpers = []
         plans.append(_quietly(one, said))
     shared: list[Step] = []

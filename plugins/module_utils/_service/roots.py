@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from .._host.files import read_text
 from .._host.inroot import resolve
 from .._rootfs.state import RootfsView
+from .secret_options import FOLDER
 from .spec import ServiceSpec
 
 
 @dataclass(frozen=True)
 class Root:
-    """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none."""
+    """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none. `secrets` tells whether
+    it has the directory in which they are mounted.
+    """
 
     path: str
     command: str | None
     passwd: str
     group: str
     blocked: tuple[str, ...] = ()
+    secrets: bool = True
 
 
 def _candidates(spec: ServiceSpec) -> list[str]:
@@ -75,7 +79,8 @@ def _look_into(root: str, spec: ServiceSpec) -> Root:
     for name in ("passwd", "group"):
         found = resolve(root, f"/etc/{name}")
         texts.append((read_text(root + found) or "") if found else "")
-    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root))
+    secrets = not spec.secrets or resolve(root, FOLDER) is not None
+    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root), secrets)
 
 
 def roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> dict[str, Root]:

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .._hidden import Hidden
 from .._units import format_size
 
 LIVE = frozenset({"health", "restart", "stop_signal", "stop_timeout"})
@@ -91,6 +92,41 @@ class Dns:
 
 
 @dataclass(frozen=True)
+class Secret:
+    """A secret that a service reads as a file; `value` is what the task gives, None if nothing."""
+
+    name: str
+    target: str
+    user: str | None = None
+    group: str | None = None
+    mode: int = 0o400
+    on_change: str = "restart"
+    persist: bool = True
+    encoding: str = "text"
+    value: Hidden | None = None
+
+    def keys(self, instance: str, service: str) -> tuple[str, ...]:
+        """The names by which a task may give its value, the closest first."""
+        return (f"{instance}/{self.name}", f"{service}/{self.name}", self.name)
+
+    def given(self, value: Hidden | None) -> Secret:
+        """The same, with a value."""
+        return replace(self, value=value)
+
+    def canonical(self) -> dict[str, t.Any]:
+        """The form that the record keeps, without the value and how that was written."""
+        return {
+            "name": self.name,
+            "target": self.target,
+            "user": self.user,
+            "group": self.group,
+            "mode": f"{self.mode:04o}",
+            "on_change": self.on_change,
+            "persist": self.persist,
+        }
+
+
+@dataclass(frozen=True)
 class ServiceSpec:
     """One instance of a service, as it is asked for."""
 
@@ -122,6 +158,8 @@ class ServiceSpec:
     restart: Restart = Restart()
     health: Health | None = None
     gate: Gate = Gate()
+    secrets: tuple[Secret, ...] = ()
+    offered: tuple[str, ...] = ()
     replaces: str | None = None
     runtime: str | None = None
     strict: bool = False
@@ -153,7 +191,7 @@ class ServiceSpec:
                 "timeout": self.health.timeout,
                 "retries": self.health.retries,
             }
-        return {
+        found = {
             "service": self.service,
             "rootfs": self.rootfs,
             "command": list(self.command),
@@ -200,3 +238,6 @@ class ServiceSpec:
             },
             "health": health,
         }
+        if self.secrets:
+            found["secrets"] = [secret.canonical() for secret in self.secrets]
+        return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, iproute, oci, proc, runit, systemd, volumes
+from .._host import boot, cgroupfs, iproute, oci, proc, runit, secrets, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -22,6 +22,7 @@ from .._host.oci import Runtime
 from .._host.records import Record, load_records
 from .._rootfs import state as _rootfs
 from .._rootfs.state import RootfsView
+from . import secrets as _secrets
 from .roots import Root, lacks_command, roots
 from .spec import ServiceSpec
 from .supervise import unit_name
@@ -111,6 +112,7 @@ class World:
     watched: tuple[str, ...]
     tools: t.Mapping[str, bool] = field(default_factory=dict)
     volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
+    secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
 
 
 def directory(name: str) -> str:
@@ -299,10 +301,13 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         missing_sources=frozenset(
             mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
         ),
-        helpers={name: _file(helper_path(name)) for name in (*oci.HELPERS, volumes.HELPER)},
+        helpers={name: _file(helper_path(name)) for name in (*oci.HELPERS, volumes.HELPER, secrets.HELPER)},
         boot_gaps=boot.gaps(),
         watched=watched,
         volumes=volumes.observe(),
+        secrets=secrets.observe(
+            {spec.name: _secrets.wanted(spec, records.get(spec.name)) for spec in specs if spec.present}
+        ),
     )
 
 
@@ -331,6 +336,7 @@ def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any
         "slice": spec.get("slice"),
         "command": spec.get("command"),
         "health": spec.get("health"),
+        "secrets": secrets.states(record),
         "updated": instance.updated,
     }
 

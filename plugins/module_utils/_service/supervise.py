@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 
 from .. import _paths
-from .._host import oci, runit, systemd, volumes
+from .._host import oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
@@ -60,6 +60,8 @@ def _run(start: Start) -> str:
         mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n"
     if start.spec.volumes:
         mount += f"{helper_path(volumes.HELPER)} mount {name} || exit 1\n"
+    if start.spec.secrets:
+        mount += f"{helper_path(secrets.HELPER)} restore {name} || exit 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
     return f"""#!/bin/sh
 # {_paths.MARKER}
@@ -149,6 +151,8 @@ def unit_text(start: Start) -> str:
     if spec.volumes:
         mount = f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
         unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"
+    if spec.secrets:
+        mount += f"ExecStartPre={helper_path(secrets.HELPER)} restore {name}\n"
     requires = "".join(f"Requires={unit}\nAfter={unit}\n" for unit in needs)
     return f"""# {_paths.MARKER}
 [Unit]

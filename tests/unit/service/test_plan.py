@@ -265,7 +265,7 @@ def test_replacing() -> None:
 def test_absent() -> None:
     world = settled(spec())
     gone = one(spec(state="absent"), world)
-    assert kinds(gone.steps) == ["Remove", "DropRecord", "Release"]
+    assert kinds(gone.steps) == ["Remove", "RemoveSecrets", "DropRecord", "Release"]
     assert gone.finish == (DropHelpers(),)
     assert not one(spec(state="absent"), bare("web")).changed
 

@@ -14,13 +14,14 @@ import typing as t
 from dataclasses import dataclass, field
 
 IDS = 65536
-RDONLY, NOSUID, NODEV = 1, 2, 4
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 """Attributes of a mount (MOUNT_ATTR_* of linux/mount.h)."""
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _ATTR_IDMAP = 0x100000
@@ -174,15 +175,18 @@ def clone_mapped(path: str, id_base: int, attributes: int) -> int:
     return tree
 
 
-def make_mount(kind: str, options: t.Mapping[str, str], attributes: int) -> int:
-    """A detached mount of a new file system, by its descriptor.
+def make_mount(kind: str, options: t.Mapping[str, str | None], attributes: int) -> int:
+    """A detached mount of a new file system, by its descriptor. An option that is a mere flag has the value None.
 
     :raises MountError: the kernel refused; the message has what it logged for this file system.
     """
     context = _syscall(_FSOPEN, kind.encode(), 1)
     try:
         for option, value in options.items():
-            _syscall(_FSCONFIG, context, _FSCONFIG_SET_STRING, option.encode(), os.fsencode(value), 0)
+            if value is None:
+                _syscall(_FSCONFIG, context, _FSCONFIG_SET_FLAG, option.encode(), None, 0)
+            else:
+                _syscall(_FSCONFIG, context, _FSCONFIG_SET_STRING, option.encode(), os.fsencode(value), 0)
         _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
         return _syscall(_FSMOUNT, context, 1, attributes)
     except OSError as error:
@@ -192,7 +196,7 @@ def make_mount(kind: str, options: t.Mapping[str, str], attributes: int) -> int:
                 said.append(os.read(context, 4096).decode(errors="replace").strip()[2:])
         answer = "; ".join([*said, error.strerror or ""])
         raise MountError(
-            f"{kind} of {', '.join(f'{key}={value}' for key, value in options.items())}: {answer}"
+            f"{kind} of {', '.join(f'{key}={value}' if value else key for key, value in options.items())}: {answer}"
         ) from error
     finally:
         os.close(context)
