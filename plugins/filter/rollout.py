@@ -32,5 +32,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """What Ansible asks for."""
-        functions = (_releases.release, _releases.host_plan, _releases.portmaps, _releases.removal, _releases.drift)
+        functions = (
+            _releases.release,
+            _releases.host_plan,
+            _releases.portmaps,
+            _releases.removal,
+            _releases.secret_values,
+            _releases.drift,
+        )
         return {function.__name__: _as_filter(function) for function in functions}

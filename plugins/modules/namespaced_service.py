@@ -20,7 +20,7 @@ description:
     run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
 notes:
   - "A change restarts the service, but for changes of O(health), O(restart), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and O(replaces), which
-    don't touch a running one."
+    don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
     stay beside it.
   - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
@@ -60,7 +60,9 @@ options:
   environment:
     description:
       - Environment variables. Nothing is taken from the host's environment. C(PATH) has a common default.
-      - Values are readable by the host's root in records and in the diff, so that this is no place for secrets.
+      - Values stand in the record, in C(config.json), in the diff and in C(/proc/PID/environ), and every process that the service starts inherits them, so that
+        this is no place for secrets; see O(secrets). One that is given in O(secret_values), too, is refused, and a name such as C(DB_PASSWORD) with
+        a value that is not a path brings a warning.
     type: dict
     default: {}
   user:
@@ -167,6 +169,59 @@ options:
         description: Octal mode of its root directory.
         type: str
         default: "1777"
+  secrets:
+    description:
+      - Secrets that it reads as files in C(/run/secrets), which is in memory and read-only. Their values are given in O(secret_values). They stand in no
+        record, bundle, unit, command line, environment, diff, log or result.
+      - A secret whose value the task does not give keeps the one that the instance has. If it has none, the task fails before anything is changed.
+      - A change restarts the service, but for changes of O(secrets[].on_change) and O(secrets[].persist), which are made live.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the secret. Letters, digits, C(_), C(.) and C(-), at most 64.
+        type: str
+      target:
+        description: Name of the file in C(/run/secrets). Defaults to O(secrets[].name). Files elsewhere are refused, since they could not be
+          replaced in a running service.
+        type: str
+      user:
+        description: The user inside that the file belongs to, by number or name. Defaults to O(user).
+        type: str
+      group:
+        description: Its group. Defaults to that of O(secrets[].user), or of O(user).
+        type: str
+      mode:
+        description: Octal mode of the file, for reading only.
+        type: str
+        default: "0400"
+      on_change:
+        description: What a new value does to a running service. V(restart) restarts it. V(none) only replaces the file, at once and as a whole, for a service
+          that reads it again by itself.
+        type: str
+        choices: [restart, none]
+        default: restart
+      persist:
+        description:
+          - Whether the value is kept on the host, so that the service starts after a boot without Ansible. Where systemd 250 or newer is the init, it is
+            encrypted by C(systemd-creds) with a key of this host, or its TPM. Elsewhere it is a plain file that only root can read, and a warning says so.
+          - Without it, the value is in memory only, and after a boot the service is not started until this module gives it the value again.
+        type: bool
+        default: true
+      encoding:
+        description: How the value is written in O(secret_values). V(base64) is for values that are not text.
+        type: str
+        choices: [text, base64]
+        default: text
+  secret_values:
+    description:
+      - The values of O(secrets), by name, for all elements of the task; it stands beside O(aggregate). A name is C(secret), C(service/secret) or
+        C(instance/secret); of several, the closest is taken.
+      - A value for which no service of the task has a secret is refused. So is one of fewer than 8 characters or of fewer than 4 different ones, since Ansible
+        blanks out each value in everything that a task says, and one that stands in another option.
+      - Values are taken as they are, without a newline at the end.
+    type: dict
   capabilities:
     description:
       - Capabilities that the process has, in all five sets, with or without the prefix C(CAP_). They hold in the service's own namespaces only.
@@ -436,6 +491,20 @@ EXAMPLES = r"""
         source: db-data
         target: /var/lib/db
 
+- name: Give a service secrets, as files in /run/secrets
+  daemonless.isolation.namespaced_service:
+    name: api
+    rootfs: api
+    command: [/usr/bin/python3, /srv/api.py]
+    user: "1000:1000"
+    secrets:
+      - name: db_password
+      - name: tls.key
+        on_change: none
+    secret_values:
+      db_password: "{{ lookup('ansible.builtin.password', '/dev/null', length=24) }}"
+      tls.key: "{{ lookup('ansible.builtin.password', '/dev/null', length=24) }}"
+
 - name: Remove a service
   daemonless.isolation.namespaced_service:
     name: web
@@ -547,6 +616,12 @@ service:
       type: dict
       returned: when it is
       sample: {kind: http, port: 3000, path: /healthz, interval: 0.5, timeout: 2.0, retries: 3}
+    secrets:
+      description: Its secrets, whether the file is in place, and how the value is kept across boots, C(encrypted) or C(plain). Not their values.
+      type: list
+      elements: dict
+      returned: success
+      sample: [{name: db_password, present: true, kept: encrypted}]
     updated:
       description: When its record was last written, in seconds since 1970.
       type: float

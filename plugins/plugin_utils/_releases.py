@@ -47,6 +47,9 @@ ROOTFS_LIVE = frozenset({"remote_src", "pull", "max_size", "max_entries"})
 ACCESS = frozenset({"username", "password", "tls_verify", "ca_path"})
 """What says how a source is reached, in every kind of source: a password that is changed makes no new release."""
 
+SECRET_LIVE = frozenset({"on_change", "persist", "encoding"})
+"""What of a service's secret changes without a new instance."""
+
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
 
@@ -81,6 +84,13 @@ def release(service: Data) -> str:
     if isinstance(rootfs, dict):
         declared["rootfs"] = {key: value for key, value in rootfs.items() if key not in ROOTFS_LIVE}
         declared["rootfs"]["source"] = _identity(rootfs.get("source"))
+    if isinstance(declared.get("secrets"), list):
+        declared["secrets"] = [
+            {key: value for key, value in secret.items() if key not in SECRET_LIVE}
+            if isinstance(secret, dict)
+            else secret
+            for secret in declared["secrets"]
+        ]
     text = canonical({"release_format": RELEASE_FORMAT, "service": service["name"], "declared": declared})
     return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_LENGTH]
 
@@ -307,6 +317,19 @@ def removal(info: Data) -> Data:
         for entry in info.get("volumes", [])
     ]
     return {**{kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}, "volumes": volumes}
+
+
+def secret_values(plan: Data, values: t.Mapping[str, t.Any]) -> Data:
+    """Of an inventory's values of secrets those that the services of a plan have secrets for: other hosts have other services."""
+    needed = {
+        key
+        for service in plan["services"]
+        for secret in service.get("secrets") or []
+        if isinstance(secret, dict)
+        for name in [secret.get("name")]
+        for key in (name, f"{service['service']}/{name}", f"{service['name']}/{name}")
+    }
+    return {key: value for key, value in values.items() if key in needed}
 
 
 def _family(address: str) -> str:

@@ -104,12 +104,12 @@ def _text(given: t.Any, option: str) -> str:
 
 
 def _value(text: str, encoding: str, option: str) -> Hidden:
-    value = text.encode(errors="surrogateescape")
-    if encoding == "base64":
-        try:
+    try:
+        value = text.encode(errors="surrogateescape")
+        if encoding == "base64":
             value = base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise InvalidOption(f"{option}: is not base64, which its secret's encoding says") from None
+    except (binascii.Error, ValueError):
+        raise InvalidOption(f"{option}: is not {encoding}, which its secret's encoding says") from None
     if not 1 <= len(value) <= MOST:
         raise InvalidOption(f"{option}: must have 1 to {MOST} bytes")
     return Hidden(value)

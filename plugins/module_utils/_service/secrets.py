@@ -15,7 +15,7 @@ from .._host.records import Record
 from .._plan import Change, Step
 from .promises import ServiceRefused
 from .roots import Root
-from .secret_options import FOLDER
+from .secret_options import FOLDER, exposed
 from .spec import Secret, ServiceSpec
 from .users import resolve_user
 
@@ -199,9 +199,12 @@ def plan_secrets(
     if strays:
         changes += [Change(f"secret {name}", "set", None) for name in sorted(set(map(_stray, strays)))]
         late = (host.RemoveStrays(spec.name, strays),)
+    warnings = [warning for plan in plans for warning in plan.warnings]
+    warnings += [
+        f"service {spec.name}: environment: {key} looks like a secret, and stands in the record, in the bundle and in the diff, where"
+        " many can read it: give it by the options secrets and secret_values"
+        for key in exposed(spec.environment)
+    ]
     return SecretPlan(
-        tuple(changes),
-        tuple(step for plan in plans for step in plan.steps),
-        late,
-        tuple(dict.fromkeys(warning for plan in plans for warning in plan.warnings)),
+        tuple(changes), tuple(step for plan in plans for step in plan.steps), late, tuple(dict.fromkeys(warnings))
     )

@@ -191,7 +191,7 @@ class ServiceSpec:
                 "timeout": self.health.timeout,
                 "retries": self.health.retries,
             }
-        found = {
+        return {
             "service": self.service,
             "rootfs": self.rootfs,
             "command": list(self.command),
@@ -237,7 +237,5 @@ class ServiceSpec:
                 "max_delay": self.restart.max_delay,
             },
             "health": health,
+            "secrets": [secret.canonical() for secret in self.secrets],
         }
-        if self.secrets:
-            found["secrets"] = [secret.canonical() for secret in self.secrets]
-        return found

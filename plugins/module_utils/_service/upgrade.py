@@ -16,6 +16,7 @@ WITHIN: dict[str, dict[str, t.Any]] = {
     "tmpfs": {},
     "health": {},
     "gate": {},
+    "secrets": {},
 }
 """Suboptions of lists, and of dictionaries that are not there by default, in the form of the record: their defaults, where earlier
 records do not have them. Those of other dictionaries are taken from the default of the option as a whole.

@@ -255,11 +255,12 @@ def test_releases_have_values_of_their_own(host: Host) -> None:
 def test_bad_input_is_refused_before_any_change(host: Host) -> None:
     world = host.world
     host.rootfs("web", mode="read_only", files=[])
+    run = [{"target": "/run", "size": "1M"}]
     for given, message in BAD:
-        refused = world.refused("namespaced_service", **{**options(host), **given})
+        refused = world.refused("namespaced_service", **{**options(host), **({"tmpfs": run} if given else {}), **given})
         assert message in refused
         assert CANARY not in refused
-    world.apply("namespaced_service", **options(host, tmpfs=[{"target": "/run", "size": "1M"}]))
+    world.apply("namespaced_service", **options(host, tmpfs=run))
     sees(host, CANARY)
 
 
