@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 
 
 class Step(t.Protocol):
-    """One atomic or repeatable action on the host, a value until the runner takes it."""
+    """One atomic or repeatable action on the host, a value until the runner takes it.
+
+    A step that only waits says so by a true `waits`: the runner takes it at the same time as those of other elements. What a step
+    has to tell beside the state of the host is in the dictionary `told` once it has been taken, and goes into the result.
+    """
 
     def run(self) -> None:
         """Take the step.

@@ -15,6 +15,7 @@ import collections
 import gc
 import traceback
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -28,6 +29,9 @@ from ._plan import Change, Plan, Step, TaskPlan
 
 DIFF_LINES = 100
 """Lines of a diff that are shown for one element; the rest is counted."""
+
+_AT_ONCE = 256
+"""Elements that may wait at the same time."""
 
 SpecT = t.TypeVar("SpecT")
 WorldT = t.TypeVar("WorldT")
@@ -97,6 +101,7 @@ class _Outcome:
     error: str | None = None
     trace: str | None = None
     result: Options = field(default_factory=dict)
+    told: dict[str, t.Any] = field(default_factory=dict)
 
 
 def _argument_spec(layer: Layer[t.Any, t.Any]) -> dict[str, t.Any]:
@@ -223,6 +228,7 @@ def _take(outcome: _Outcome, steps: t.Iterable[Step]) -> None:
         if error is not None:
             outcome.error, outcome.trace = error, traceback.format_exc()
             return
+        outcome.told.update(getattr(step, "told", {}))
 
 
 def _attempt(step: Step) -> str | None:
@@ -260,13 +266,40 @@ def _undo(outcome: _Outcome) -> None:
             outcome.error = f"{outcome.error}; what was begun could not be taken back: {error}"
 
 
+def _waits(step: Step) -> bool:
+    return bool(getattr(step, "waits", False))
+
+
+def _side_by_side(outcomes: list[_Outcome], pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
+    """One phase of all elements: their steps in order, but what only waits at the same time. Each thread has an outcome to itself."""
+    chosen = [(outcome, pick(outcome.plan)) for outcome in outcomes]
+    waiting = []
+    for outcome, steps in chosen:
+        first = next((index for index, step in enumerate(steps) if _waits(step)), len(steps))
+        _take(outcome, steps[:first])
+        last = next((index for index in range(first, len(steps)) if not _waits(steps[index])), len(steps))
+        waiting.append((outcome, steps[first:last], steps[last:]))
+    busy = [(outcome, steps) for outcome, steps, _rest in waiting if steps and outcome.error is None]
+    if len(busy) > 1:
+        with ThreadPoolExecutor(max_workers=min(len(busy), _AT_ONCE)) as pool:
+            collections.deque(pool.map(lambda one: _take(*one), busy), maxlen=0)
+    else:
+        for one in busy:
+            _take(*one)
+    for outcome, _steps, rest in waiting:
+        _take(outcome, rest)
+
+
 def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
     """Take the steps of a task, phase by phase. A failed element does not stop the others, unless told so."""
     outcomes = [_Outcome(element.name, element) for element in plan.elements]
 
     def phase(pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
+        if on_error == "continue":
+            _side_by_side(outcomes, pick)
+            return
         for outcome in outcomes:
-            if on_error == "stop" and any(other.error for other in outcomes):
+            if any(other.error for other in outcomes):
                 if outcome.error is None and outcome.plan.changed:
                     outcome.error = "not carried out: an element before it failed, and on_error is stop"
                 continue
@@ -315,7 +348,7 @@ def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outc
             "name": outcome.name,
             "changed": outcome.plan.changed,
             "failed": outcome.error is not None,
-            layer.kind: dict(outcome.result),
+            layer.kind: {**outcome.result, **outcome.told},
         }
         if outcome.error is not None:
             entry["msg"] = outcome.error

@@ -10,8 +10,9 @@ import fcntl
 import json
 import os
 import pathlib
+import threading
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
@@ -39,6 +40,23 @@ class Refuse:
     def run(self) -> None:
         """Say no."""
         raise IsolationError("write: no space left on device: make room")
+
+
+@dataclass(frozen=True)
+class Meet:
+    """Step: wait until three are waiting, and tell of it. `lonely` fails then."""
+
+    lonely: bool
+    everybody: t.ClassVar[threading.Barrier]
+    waits: t.ClassVar[bool] = True
+    told: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Wait."""
+        self.everybody.wait(10)
+        if self.lonely:
+            raise IsolationError("meet: it went home")
+        self.told["met"] = "all"
 
 
 class NoteLayer(_runner.Layer[Note, t.Dict[str, str]]):
@@ -77,7 +95,8 @@ class NoteLayer(_runner.Layer[Note, t.Dict[str, str]]):
         undo = (RemoveFile(path + ".claim"),) if text is None else ()
         claim = (WriteFile(path + ".claim", "claimed"),) if wanted == "refuse" else ()
         steps = (step,) if changes else ()
-        return Plan(spec.name, changes, claim, steps, undo=undo, result={"name": spec.name, "text": wanted})
+        finish = (Meet(wanted == "lonely"),) if changes and wanted in ("meet", "lonely") else ()
+        return Plan(spec.name, changes, claim, steps, finish, undo=undo, result={"name": spec.name, "text": wanted})
 
 
 Run = t.Callable[..., t.Dict[str, t.Any]]
@@ -192,6 +211,22 @@ def test_on_error_stop(run: Run) -> None:
     assert [entry["failed"] for entry in result["results"]] == [True, True]
     assert "not carried out" in result["results"][1]["msg"]
     assert notes() == {}
+
+
+def test_what_only_waits_does_so_at_the_same_time(run: Run) -> None:
+    Meet.everybody = threading.Barrier(3)
+    texts = {"a": "meet", "b": "lonely", "c": "refuse", "d": "meet"}
+    result = run(aggregate=[{"name": name, "text": text} for name, text in texts.items()])
+    assert [entry["failed"] for entry in result["results"]] == [False, True, True, False]
+    assert result["results"][1]["msg"] == "meet: it went home"
+    assert [entry["note"].get("met") for entry in result["results"]] == ["all", None, None, "all"]
+
+
+def test_on_error_stop_waits_for_one_after_the_other(run: Run) -> None:
+    Meet.everybody = threading.Barrier(1)
+    texts = {"a": "meet", "b": "lonely", "c": "meet"}
+    result = run(on_error="stop", aggregate=[{"name": name, "text": text} for name, text in texts.items()])
+    assert [entry.get("msg", "")[:15] for entry in result["results"]] == ["", "meet: it went h", "not carried out"]
 
 
 def test_what_does_not_take_effect_is_a_failure(run: Run) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
@@ -204,6 +205,7 @@ class AwaitHealth:
     health: Health | None
     address: str | None
     old: Handle | None = None
+    waits: t.ClassVar[bool] = True
 
     def run(self) -> None:
         """Wait.
