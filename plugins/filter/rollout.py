@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _releases
+from ..plugin_utils import _releases, _secrets
 
 
 def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -37,7 +37,7 @@ class FilterModule:
             _releases.host_plan,
             _releases.portmaps,
             _releases.removal,
-            _releases.secret_values,
+            _secrets.secret_values,
             _releases.drift,
         )
         return {function.__name__: _as_filter(function) for function in functions}

@@ -14,6 +14,8 @@ import json
 import re
 import typing as t
 
+from . import _secrets
+
 Data = t.Dict[str, t.Any]
 
 RELEASE_FORMAT = 1
@@ -46,9 +48,6 @@ ROOTFS_LIVE = frozenset({"remote_src", "pull", "max_size", "max_entries"})
 
 ACCESS = frozenset({"username", "password", "tls_verify", "ca_path"})
 """What says how a source is reached, in every kind of source: a password that is changed makes no new release."""
-
-SECRET_LIVE = frozenset({"on_change", "persist", "encoding"})
-"""What of a service's secret changes without a new instance."""
 
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
@@ -84,19 +83,14 @@ def release(service: Data) -> str:
     if isinstance(rootfs, dict):
         declared["rootfs"] = {key: value for key, value in rootfs.items() if key not in ROOTFS_LIVE}
         declared["rootfs"]["source"] = _identity(rootfs.get("source"))
-    if isinstance(declared.get("secrets"), list):
-        declared["secrets"] = [
-            {key: value for key, value in secret.items() if key not in SECRET_LIVE}
-            if isinstance(secret, dict)
-            else secret
-            for secret in declared["secrets"]
-        ]
+    if "secrets" in declared:
+        declared["secrets"] = _secrets.identity(declared["secrets"])
     text = canonical({"release_format": RELEASE_FORMAT, "service": service["name"], "declared": declared})
     return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_LENGTH]
 
 
-def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
-    """The services of several variables, in the order of the variables' names.
+def merge_services(lists: t.Mapping[str, t.Sequence[Data]], values: t.Any = None) -> list[Data]:
+    """The services of several variables, in the order of the variables' names. `values` are those of secrets.
 
     :raises PlanError: a service has no name, no command, or its name is declared twice.
     """
@@ -121,6 +115,9 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]]) -> list[Data]:
                 raise PlanError(
                     f"service {name}: strategy {service['strategy']!r} is not known: this version has recreate"
                 )
+            exposed = _secrets.wrong(service, values)
+            if exposed:
+                raise PlanError(f"service {name} ({variable}): {exposed}")
             seen[name] = variable
             merged.append(service)
     return merged
@@ -260,7 +257,7 @@ def host_plan(info: Data, declared: Data) -> Data:
     :raises PlanError: the data contradicts itself.
     """
     project = declared["project"]
-    services = merge_services(declared["services"])
+    services = merge_services(declared["services"], declared.get("secret_values"))
     check_ports(services)
     removed = _orphans(services, info, project, int(declared["prune_max"])) if declared["prune"] else []
     gone = sorted({entry["service"] for entry in removed})
@@ -317,19 +314,6 @@ def removal(info: Data) -> Data:
         for entry in info.get("volumes", [])
     ]
     return {**{kind: [{"name": name, "state": "absent"} for name in names[kind]] for kind in kinds}, "volumes": volumes}
-
-
-def secret_values(plan: Data, values: t.Mapping[str, t.Any]) -> Data:
-    """Of an inventory's values of secrets those that the services of a plan have secrets for: other hosts have other services."""
-    needed = {
-        key
-        for service in plan["services"]
-        for secret in service.get("secrets") or []
-        if isinstance(secret, dict)
-        for name in [secret.get("name")]
-        for key in (name, f"{service['service']}/{name}", f"{service['name']}/{name}")
-    }
-    return {key: value for key, value in values.items() if key in needed}
 
 
 def _family(address: str) -> str:
