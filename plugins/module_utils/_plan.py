@@ -45,6 +45,7 @@ class Plan:
 
     `prepare` is taken for every element, then the shared steps of the whole task (one nft transaction, one
     daemon-reload), then `steps` of every element, then `finish` of every element (waiting for health).
+    `effect` is what the changes together do to what runs, None where nothing does: the last line of the diff.
     `undo` is taken, as far as it goes, if one of those before `finish` failed: what was only claimed is given back.
     `result` is what the element looks like when the plan is carried out; with no changes, what it is.
     `predicted` is set where a part of the result can't be looked into before an earlier layer has been applied.
@@ -59,6 +60,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     predicted: bool = False
     undo: tuple[Step, ...] = ()
+    effect: str | None = None
 
     @property
     def changed(self) -> bool:

@@ -216,7 +216,7 @@ def make_diff(kind: str, plan: Plan) -> dict[str, str]:
         "before_header": f"{kind} {plan.name}",
         "after_header": f"{kind} {plan.name}",
         "before": _lines(plan.changes, "before"),
-        "after": _lines(plan.changes, "after"),
+        "after": _lines(plan.changes, "after") + (f"effect: {plan.effect}\n" if plan.effect else ""),
     }
 
 

@@ -36,7 +36,7 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key == "secrets":
         return [secrets.shown(item) for item in value]
     if key == "tmpfs":
-        return [f"{item['target']} {item['size']}" for item in value]
+        return [f"{item['target']} {item['size']} {item['mode']}" for item in value]
     if key == "dns":
         given = {name: item for name, item in value.items() if item}
         return given or None

@@ -160,6 +160,13 @@ def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
         )
 
 
+def _effect(changes: t.Sequence[Change], instance: Instance) -> str | None:
+    """What all changes together do to a running instance."""
+    if instance.running is None:
+        return None
+    return "restart" if any(change.effect == "restart" for change in changes) else "live"
+
+
 def _plan_present(
     spec: ServiceSpec,
     world: World,
@@ -190,6 +197,7 @@ def _plan_present(
         result=_result(want, instance, world, True),
         warnings=warnings,
         predicted=want.predicted,
+        effect=_effect(changes, instance),
     )
 
 

@@ -108,7 +108,7 @@ def test_a_running_service_becomes_a_gateway(host: Host) -> None:
     for routes, jumps in (([{"to": "192.0.2.0/24", "via": "10.77.0.9"}], 1), ([], 0)):
         host.world.apply("bridge", **bridge, routes=routes)
         changed = host.world.cycle("namespaced_service", **host.options("router", networks=networks))
-        assert changed["diff"][0]["after"] == "artifact network.nft: as asked for\n"
+        assert changed["diff"][0]["after"] == "artifact network.nft: as asked for\neffect: live\n"
         assert changed["service"]["pid"] == started["pid"]
         assert host.world.sh("nft list table bridge isolation_bridge").count("jump routed-iso5") == jumps
 
@@ -143,7 +143,7 @@ def test_comes_back_and_changes_take_the_effect_that_they_tell(host: Host) -> No
     ]
 
     third = world.cycle("namespaced_service", **host.options("web", **LIVE, environment={"GREETING": "moin"}))
-    assert third["diff"][0]["after"] == "environment GREETING: moin\n"
+    assert third["diff"][0]["after"] == "environment GREETING: moin\neffect: restart\n"
     assert third["service"]["pid"] != second["pid"]
     assert host.ask(third["service"]) == "moin"
 
