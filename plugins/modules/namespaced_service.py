@@ -19,6 +19,7 @@ description:
   - What is compared is what the kernel and the supervisor have. The record tells what was asked for, and artifacts (C(config.json), the unit or the
     run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
 notes:
+  - "The last line of a diff tells what all of it does to a running service: C(effect: live), or C(effect: restart)."
   - "A change restarts the service, but for changes of O(health), O(restart), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and O(replaces), which
     don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime

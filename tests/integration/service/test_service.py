@@ -140,6 +140,7 @@ def test_comes_back_and_changes_take_the_effect_that_they_tell(host: Host) -> No
         "stop_timeout",
         "restart",
         "health",
+        "effect",
     ]
 
     third = world.cycle("namespaced_service", **host.options("web", **LIVE, environment={"GREETING": "moin"}))
