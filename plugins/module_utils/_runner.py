@@ -413,4 +413,7 @@ def run_module(layer: Layer[t.Any, t.Any]) -> None:
     try:
         _run(module, layer)
     except (IsolationError, OSError) as error:
-        module.fail_json(msg=f"{layer.kind}: {error}", exception=traceback.format_exc())
+        message = str(error)
+        if not message.startswith(f"{layer.kind} "):
+            message = f"{layer.kind}: {message}"
+        module.fail_json(msg=message, exception=traceback.format_exc())

@@ -12,7 +12,7 @@ short_description: Run a service in namespaces of its own
 version_added: 0.1.0
 author: daemonless.isolation contributors (@daemonless)
 description:
-  - Runs a command as a long-lived service in pid, mount, network, uts, ipc, cgroup and user namespaces of its own, by an OCI runtime (crun, or runc),
+  - Runs a command as a long-lived service in pid, mount, network, uts, ipc, cgroup, user and time namespaces of its own, by an OCI runtime (crun, or runc),
     under the host's own supervisor. That is systemd, or runit where systemd is not the init. Nothing of this collection stays resident.
   - The service sees its own processes, its own root filesystem, its own network interfaces and nothing else. Root inside is an unprivileged user outside.
     It has no capabilities and can't get any, makes only the system calls of an allow-list, and reads and writes nothing of the kernel's settings.
@@ -87,8 +87,48 @@ options:
       - Whether a small init is process 1, which hands signals on and reaps processes that nobody waits for. The host's static C(catatonit) or
         C(tini) is mounted at C(/dev/init).
       - Without it, the command is process 1, and the kernel drops signals that it does not handle.
+      - Defaults to V(true) where the pid namespace is its own. Elsewhere it can't be process 1, and V(true) is refused.
     type: bool
-    default: true
+  namespaces:
+    description:
+      - Which namespaces are its own. Each is V(private), V(host), or V(service:NAME), which is that of another instance of the same project, or of the
+        instance of the service NAME that runs. The mount namespace is always its own.
+      - What is joined must be of one service, and O(namespaces.user) must be joined with it, since a namespace is of use only in the user namespace
+        that owns it. The range of ids is the other one's then, so that O(rootfs) must be prepared for that service.
+      - "The other one must run, and come earlier in the same task if it is new. A service that has joined another is killed when that one ends, and started
+        again by its supervisor, which waits for the other one. Restarts by O(restart.policy=no) are not made."
+      - A change restarts the service.
+    type: dict
+    suboptions:
+      pid:
+        description:
+          - With V(host) it sees all processes of the host. It can still end its own only. Refused without systemd, as nothing would end processes
+            that outlive the first one.
+        type: str
+      network:
+        description:
+          - With V(host) it has the host's interfaces, ports and abstract sockets, and no capability over them. With anything but V(private), O(networks)
+            and O(sysctls) that begin with C(net.) are refused. It is asked whether it is well at 127.0.0.1, or at the address of the service joined.
+        type: str
+      uts:
+        description: Its host name. With anything but V(private), O(hostname) is refused.
+        type: str
+      ipc:
+        description:
+          - System V IPC and POSIX message queues. With V(host), C(/dev/mqueue) is not there. C(/dev/shm) is its own in any case.
+        type: str
+      cgroup:
+        description: With V(host), C(/proc/self/cgroup) shows the host's paths. What is mounted is its own control group, read-only, in any case.
+        type: str
+      user:
+        description: V(private) or V(service:NAME). V(host) is refused, since root inside would be root outside.
+        type: str
+      time:
+        description:
+          - The clocks that count from boot. They are not shifted, since crun can't do so in a user namespace. Where Linux before 5.6 or runc before 1.2
+            have none, it is the host's.
+          - Defaults to that of O(namespaces.pid) if that one is joined.
+        type: str
   slice:
     description:
       - The slice of M(daemonless.isolation.cgroup_slice) whose limits hold for it. It must be there, or be promised by O(expect).
@@ -406,6 +446,11 @@ options:
         type: list
         elements: dict
         default: []
+      services:
+        description: Results of this module, for instances that are joined (see O(namespaces)).
+        type: list
+        elements: dict
+        default: []
       slices:
         description: Results of M(daemonless.isolation.cgroup_slice).
         type: list
@@ -506,6 +551,15 @@ EXAMPLES = r"""
       db_password: "{{ lookup('ansible.builtin.password', '/dev/null', length=24) }}"
       tls.key: "{{ lookup('ansible.builtin.password', '/dev/null', length=24) }}"
 
+- name: Run a second service in the network of the first, which it reaches at 127.0.0.1
+  daemonless.isolation.namespaced_service:
+    name: exporter
+    rootfs: exporter # prepared with service set to web
+    command: [/usr/bin/python3, /srv/exporter.py]
+    namespaces:
+      user: service:web
+      network: service:web
+
 - name: Remove a service
   daemonless.isolation.namespaced_service:
     name: web
@@ -585,7 +639,7 @@ service:
       description: Its namespaces by kind, as their inode numbers.
       type: dict
       returned: when it runs
-      sample: {cgroup: 4026532829, ipc: 4026532758, mnt: 4026532756, net: 4026532760, pid: 4026532759, user: 4026532755, uts: 4026532757}
+      sample: {cgroup: 4026532829, ipc: 4026532758, mnt: 4026532756, net: 4026532760, pid: 4026532759, time: 4026532761, user: 4026532755, uts: 4026532757}
     id_base:
       description: First id of its range.
       type: int

@@ -162,6 +162,12 @@ def _instances(info: Data, project: str, service: str) -> list[Data]:
     ]
 
 
+def _owner(service: Data) -> str:
+    """Whose range of ids the files of a service have: its own, or that of the service whose user namespace it joins."""
+    user = str((service.get("namespaces") or {}).get("user") or "")
+    return user.partition(":")[2] or str(service["name"])
+
+
 def _split(service: Data, info: Data, project: str, rollout: Data) -> tuple[Data, list[Data]]:
     """A service's new instance, by layer, and its instances that are no longer kept."""
     digest = release(service)
@@ -184,7 +190,7 @@ def _split(service: Data, info: Data, project: str, rollout: Data) -> tuple[Data
         "slice": {"name": options["slice"], **(service.get("resources") or {})},
         "rootfs": {
             "name": instance,
-            "service": service["name"],
+            "service": _owner(service),
             **{key: service["rootfs"][key] for key in ROOTFS_KEYS if service["rootfs"].get(key) is not None},
         },
         "service": options,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .. import _paths
 from .._errors import InvalidOption
+from . import joins
 from .files import read_text
 from .libexec import path as helper_path
 from .process import SEARCH_PATH, find_tool, run
@@ -125,6 +126,7 @@ end)
   if [ "$began" = 0 ] || [ "$delay" = 0 ] || [ "$ran" -ge "$good" ]; then next=$3; else next=$((delay * 2)); fi
   [ "$next" -le "$4" ] || next=$4
   echo "$next $began" >"$state"
+  {joins.END}
   ;;
 esac
 """
@@ -133,6 +135,7 @@ HELPERS = {
     RUNTIME_HELPER: _RUNTIME_TEXT,
     NETWORK_HELPER: _NETWORK_TEXT,
     BACKOFF_HELPER: _BACKOFF_TEXT,
+    joins.HELPER: joins.TEXT,
 }
 """Programs that services need under /usr/local/libexec/isolation, by name."""
 

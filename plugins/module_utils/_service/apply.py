@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, files, iproute, nft, oci, probe, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, files, iproute, joins, nft, oci, probe, runit, secrets, systemd, volumes
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -282,6 +282,7 @@ class Remove:
         for path in (*self.bundle, oci.pid_file(name), oci.delay_file(name)):
             files.remove_file(path)
         self._forget_guards()
+        joins.forget(name)
         for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS):
             files.remove_empty_directories(folder, folder)
         files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)

@@ -15,7 +15,7 @@ from .. import _idrange
 from .._bridge import ports
 from .._host import secrets
 from .._host.volumes import mount_point
-from . import seccomp
+from . import namespaces, seccomp
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -85,6 +85,7 @@ class Facts:
 
     `init` is the host's init, None for none. `masked` are more paths to mask that this machine has. `profile` is the
     content of a seccomp profile where a path was given. `cgroup` is None where the supervisor makes the control group.
+    `joined` is the instance whose namespaces are joined. `time` tells whether it can have a time namespace.
     """
 
     directory: str
@@ -101,6 +102,8 @@ class Facts:
     masked: tuple[str, ...] = ()
     profile: t.Mapping[str, t.Any] | None = None
     cgroup: str | None = None
+    joined: str | None = None
+    time: bool = False
 
 
 def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
@@ -162,17 +165,35 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, t.An
     return {"destination": target, "type": kind, "source": source, "options": list(options)}
 
 
+_BARE = ("nosuid", "noexec", "nodev")
+
+
+def _proc(spec: ServiceSpec) -> dict[str, t.Any]:
+    """Only the user namespace that owns a pid namespace may mount its processes: the host's are shown by its own mount."""
+    if spec.namespace("pid") == "host":
+        return _mount("/proc", "bind", "/proc", "rbind", *_BARE)
+    return _mount("/proc", "proc", "proc", *_BARE)
+
+
+def _sys(spec: ServiceSpec) -> dict[str, t.Any]:
+    """As with /proc: sysfs shows the links of a network namespace. Without rro, what lies below could be written to."""
+    if spec.namespace("network") == "host":
+        return _mount("/sys", "bind", "/sys", "rbind", *_BARE, "ro", "rro")
+    return _mount("/sys", "sysfs", "sysfs", *_BARE, "ro")
+
+
 def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
     """All mounts, in order. /dev is always a tmpfs of our own, whatever the root filesystem has there (T4)."""
     found = [
-        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _proc(spec),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=1M"),
         _mount(
             "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
         ),
         _mount(f"{DEV}/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64M"),
-        _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+        # Only the user namespace that owns the queues may mount them.
+        *([_mount("/dev/mqueue", "mqueue", "mqueue", *_BARE)] if spec.namespace("ipc") != "host" else []),
+        _sys(spec),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
     ]
     own = [("/etc/resolv.conf", "resolv.conf"), ("/etc/hosts", "hosts"), ("/etc/hostname", "hostname")]
@@ -221,10 +242,10 @@ def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
 
 def _sysctls(spec: ServiceSpec) -> dict[str, str]:
     """Without capabilities a service binds any port and sends pings, as all is its own network namespace."""
-    found = {
-        "net.ipv4.ip_unprivileged_port_start": "0",
-        "net.ipv4.ping_group_range": f"0 {_idrange.SIZE - 1}",
-    }
+    found = {}
+    if spec.namespace("network") == "private":
+        found["net.ipv4.ip_unprivileged_port_start"] = "0"
+        found["net.ipv4.ping_group_range"] = f"0 {_idrange.SIZE - 1}"
     found.update(spec.sysctls)
     return found
 
@@ -238,14 +259,14 @@ def _profile(spec: ServiceSpec, facts: Facts) -> t.Mapping[str, t.Any] | None:
 def _linux(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
     ids = [{"containerID": 0, "hostID": facts.id_base, "size": _idrange.SIZE}]
     found: dict[str, t.Any] = {
-        "namespaces": [{"type": kind} for kind in ("pid", "mount", "network", "uts", "ipc", "cgroup", "user")],
-        "uidMappings": ids,
-        "gidMappings": ids,
+        "namespaces": namespaces.oci_namespaces(spec, facts.time),
         "maskedPaths": sorted((*MASKED, *facts.masked)),
         "readonlyPaths": list(READ_ONLY),
         "sysctl": _sysctls(spec),
         "rootfsPropagation": "private",
     }
+    if spec.joins is None:
+        found.update(uidMappings=ids, gidMappings=ids)
     profile = _profile(spec, facts)
     if profile is not None:
         found["seccomp"] = profile
@@ -264,11 +285,12 @@ def config(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         "ociVersion": OCI_VERSION,
         "process": _process(spec, facts),
         "root": {"path": facts.root, "readonly": facts.read_only},
-        "hostname": spec.hostname,
         "mounts": _mounts(spec, facts),
         "linux": _linux(spec, facts),
         "annotations": {"daemonless.isolation/service": spec.service},
     }
+    if spec.namespace("uts") == "private":
+        found["hostname"] = spec.hostname
     if facts.attachments:
         hook = {"path": facts.hook, "args": ["network", facts.directory], "timeout": 30}
         found["hooks"] = {"createRuntime": [hook]}
@@ -286,6 +308,8 @@ def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
     if facts.attachments:
         named[NETWORK_FILE] = (network_lines(facts.attachments), 0o644)
         named[NETWORK_FILE + ".ip"] = (network_batch(facts.attachments), 0o644)
+    if facts.joined is not None:
+        named["joins"] = (namespaces.join_file(spec, facts.joined), 0o644)
     guarded = [item for item in facts.attachments if item.guarded]
     if guarded:
         guards = (

@@ -18,10 +18,10 @@ from .spec import LIVE, ServiceSpec
 from .state import Instance, World, directory
 from .upgrade import completed, same_assigned
 
-_BY_KEY = ("environment", "sysctls", "extra_hosts", "rlimits")
+_BY_KEY = ("namespaces", "environment", "sysctls", "extra_hosts", "rlimits")
 """Options with a line of the diff for each of their keys."""
 
-KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip", ports.GUARD_FILE)
+KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip", ports.GUARD_FILE, "joins")
 
 
 def _shown(key: str, value: t.Any) -> t.Any:
@@ -81,6 +81,8 @@ def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) ->
         for key, shown in (("id_base", "id_base"), ("runtime", "runtime"), ("user", "ids"))
         if not old or (key in old and old[key] != new.get(key))
     ]
+    if old.get("joined") != new.get("joined"):
+        changes.append(Change("joins", old.get("joined"), new.get("joined"), "restart"))
     had = {item["bridge"]: item for item in old.get("networks", [])}
     for item in new.get("networks", []):
         before = had.get(item["bridge"])

@@ -18,10 +18,11 @@ from .._plan import Step
 from .._ranges import Ranges
 from . import bundle, secrets, supervise
 from .bundle import Attachment, Facts
+from .joins import Joined, Joins, check_host_pids
 from .networks import Networks
 from .promises import Promises, ServiceRefused, promised
 from .roots import Root
-from .runtimes import choose_runtime, program
+from .runtimes import choose_runtime, has_time_namespaces, program
 from .spec import ServiceSpec
 from .state import LAYER, World, cgroup_path, directory
 from .users import resolve_user
@@ -40,6 +41,7 @@ class Desired:
     lacking: tuple[str, ...]
     warnings: tuple[str, ...]
     predicted: bool
+    address: str | None = None
 
 
 def digest(text: str) -> str:
@@ -100,7 +102,7 @@ def _place(spec: ServiceSpec, world: World, expect: Promises) -> _Place:
             " daemonless.isolation.rootfs_prepare first, or promise it with expect"
         )
     owner = promise.get("service", spec.service)
-    if owner != spec.service:
+    if owner != spec.service and spec.joins is None:
         raise ServiceRefused(
             f"service {spec.name}: rootfs: {spec.rootfs} is promised for service {owner}, not {spec.service}"
         )
@@ -126,7 +128,9 @@ def _lacking(spec: ServiceSpec, world: World) -> list[str]:
     return found
 
 
-def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ranges: Ranges, nets: Networks) -> Desired:
+def desired(
+    spec: ServiceSpec, world: World, expect: Promises, project: str, ranges: Ranges, nets: Networks, joins: Joins
+) -> Desired:
     """What an instance is to be.
 
     :raises IsolationError: it can't be so on this host.
@@ -147,13 +151,17 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
         raise _no_command(spec, place.path)
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
+    check_host_pids(spec, world)
     runtime, warnings, lacking = choose_runtime(spec, world)
     promised_base = place.id_base if place.promised else None
-    base, claims = ranges.choose(spec.name, spec.service, spec.id_base, promised_base)
+    joined = joins.resolve(spec)
+    base, claims = (
+        ranges.choose(spec.name, spec.service, spec.id_base, promised_base) if joined is None else _shared(spec, joined)
+    )
     if place.id_base not in (None, base):
         raise ServiceRefused(
             f"service {spec.name}: rootfs: {spec.rootfs} belongs to ids from {place.id_base} on, not {base}: prepare it for"
-            f" the same service (service: {spec.service})"
+            f" the same service (service: {joined.service if joined is not None else spec.service})"
         )
     attachments = tuple(nets.attach(spec, network) for network in spec.networks)
     uid, gid = resolve_user(spec, root)
@@ -174,8 +182,12 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
         masked=world.masked,
         profile=world.profiles.get(spec.seccomp),
         cgroup=None if world.systemd else cgroup,
+        joined=None if joined is None else joined.instance,
+        time=has_time_namespaces(spec, runtime, world),
     )
-    start = supervise.Start(spec, facts.directory, program(runtime, world), runtime == "crun", cgroup, place.name)
+    start = supervise.Start(
+        spec, facts.directory, program(runtime, world), runtime == "crun", cgroup, place.name, facts.joined
+    )
     artifacts = {**bundle.files(spec, facts), **_supervision(start, world.systemd)}
     assigned = {
         "id_base": base,
@@ -187,6 +199,8 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
     }
     if spec.secrets:
         assigned["secrets"] = secrets.owners(spec, root, (uid, gid))
+    if joined is not None:
+        assigned["joined"] = joined.instance
     return Desired(
         spec=spec,
         record=Record(LAYER, spec.name, project, spec.record(), assigned),
@@ -197,7 +211,31 @@ def desired(spec: ServiceSpec, world: World, expect: Promises, project: str, ran
         lacking=tuple(lacking + _lacking(spec, world)),
         warnings=tuple(warnings),
         predicted=root is None,
+        address=_address(spec, attachments, joined),
     )
+
+
+def _address(spec: ServiceSpec, attachments: t.Sequence[Attachment], joined: Joined | None) -> str | None:
+    """Where the host asks whether it is well: at its own first address, or that of the network namespace that it shares."""
+    network = spec.namespace("network")
+    if network == "host":
+        return "127.0.0.1"
+    if network != "private" and joined is not None:
+        return joined.address
+    return next((item.ipv4 or item.ipv6 for item in attachments), None)
+
+
+def _shared(spec: ServiceSpec, joined: Joined) -> tuple[int, tuple[Step, ...]]:
+    """The first id of the user namespace that is joined.
+
+    :raises ServiceRefused: another one is asked for.
+    """
+    if spec.id_base not in (None, joined.id_base):
+        raise ServiceRefused(
+            f"service {spec.name}: id_base: {spec.id_base} is not that of {joined.instance}, whose user namespace it joins"
+            f" ({joined.id_base}): leave id_base out"
+        )
+    return joined.id_base, ()
 
 
 def _nameservers(spec: ServiceSpec, world: World, known: Record | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class ServiceLayer(Layer[ServiceSpec, World]):
     options: t.ClassVar[dict[str, t.Any]] = OPTIONS
     beside: t.ClassVar[dict[str, t.Any]] = BESIDE
     rules: t.ClassVar[dict[str, t.Any]] = RULES
-    expects: t.ClassVar[tuple[str, ...]] = ("bridges", "rootfs", "slices")
+    expects: t.ClassVar[tuple[str, ...]] = ("bridges", "rootfs", "services", "slices")
 
     def parse(self, options: Options, request: Request) -> ServiceSpec:
         """One element's options as a canonical value."""

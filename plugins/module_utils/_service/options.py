@@ -10,6 +10,8 @@ import typing as t
 
 from .secret_options import SECRETS
 
+NAMESPACES = ("pid", "network", "uts", "ipc", "cgroup", "user", "time")
+
 STATES = ("present", "started", "stopped", "restarted", "absent")
 
 _NETWORK = {
@@ -42,7 +44,8 @@ OPTIONS: dict[str, t.Any] = {
     "user": {"type": "str", "default": "0:0"},
     "workdir": {"type": "str", "default": "/"},
     "hostname": {"type": "str"},
-    "init": {"type": "bool", "default": True},
+    "init": {"type": "bool"},
+    "namespaces": {"type": "dict", "options": {kind: {"type": "str"} for kind in NAMESPACES}},
     "slice": {"type": "str"},
     "id_base": {"type": "int"},
     "networks": {"type": "list", "elements": "dict", "options": _NETWORK, "default": []},

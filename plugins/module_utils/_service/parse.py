@@ -16,6 +16,7 @@ from .. import _idrange
 from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
+from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs, VolumeMount
 
@@ -37,7 +38,7 @@ CAPABILITIES = frozenset("CAP_" + name for name in _CAPABILITY_NAMES.split())
 RLIMITS = frozenset("RLIMIT_" + name for name in _RLIMIT_NAMES.split())
 """getrlimit(2)."""
 
-SYSCTLS = ("net.", "fs.mqueue.", "kernel.msg", "kernel.shm", "kernel.sem", "kernel.domainname")
+SYSCTLS = tuple(begin for begin, _kind in OWNED)
 """Settings that belong to namespaces which a service has of its own (namespaces(7))."""
 
 RESERVED = ("/proc", "/sys", "/dev")
@@ -333,7 +334,9 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     binds, volumes, memory = _mounts(options, name)
     networks = _networks(options["networks"], name)
     health = _health(options.get("health"), name)
-    if health is not None and not networks:
+    namespaces = parse_namespaces(options.get("namespaces"), name)
+    check_options(options, dict(namespaces), name)
+    if health is not None and not networks and "network" not in dict(namespaces):
         raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host")
     replaces = options.get("replaces")
     if replaces == name:
@@ -348,7 +351,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         user=options["user"],
         workdir=_check_workdir(options["workdir"], name),
         hostname=hostname,
-        init=options["init"],
+        init=init_of(options.get("init"), dict(namespaces), name),
+        namespaces=namespaces,
         slice=check_path_name(options["slice"], f"{name}: slice") if options.get("slice") else None,
         id_base=id_base,
         networks=networks,

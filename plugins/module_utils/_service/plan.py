@@ -25,6 +25,7 @@ from . import apply
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
+from .joins import Joins
 from .networks import Networks
 from .promises import Promises, ServiceRefused
 from .secrets import SecretPlan, check_offered, plan_secrets
@@ -148,8 +149,7 @@ def _actions(
         steps.append(apply.Start(handle, active, old[1] if old else None))
     elif old:
         steps.append(apply.Stop(old[1]))
-    address = next((item.ipv4 or item.ipv6 for item in want.attachments), None)
-    return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, address, old[1] if old else None)]
+    return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, want.address, old[1] if old else None)]
 
 
 def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
@@ -260,15 +260,18 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     ranges = Ranges("service", world.ranges, world.foreign, project)
     nets = Networks(world, expect)
     nets.reserve(specs)
+    joins = Joins(world, expect, specs, project)
     plans: list[Plan] = []
     helpers = _helper_changes([spec for spec in specs if spec.present], world)
     named = Plans(world.volumes, world.records, specs, project)
     said: set[str] = set()
     for spec in specs:
         if not spec.present:
+            joins.check_unused(spec.name)
             plans.append(_plan_absent(spec, world, project, named.purge(spec)))
             continue
-        want = desired(spec, world, expect, project, ranges, nets)
+        want = desired(spec, world, expect, project, ranges, nets, joins)
+        joins.note(want.record)
         root = world.roots.get(spec.name)
         claim = named.claim(spec, root.path if root is not None else None, want.record.assigned["id_base"])
         hidden = plan_secrets(

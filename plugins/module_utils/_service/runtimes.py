@@ -60,6 +60,21 @@ def choose_runtime(spec: ServiceSpec, world: World) -> tuple[str, list[str], lis
     return name, [said], []
 
 
+def has_time_namespaces(spec: ServiceSpec, runtime: str, world: World) -> bool:
+    """Whether a service can have a time namespace: with Linux 5.6, and with crun, or runc 1.2.
+
+    :raises ServiceRefused: it is to join one, and can't.
+    """
+    found = world.runtimes.get(runtime)
+    able = world.time_namespaces and (runtime == "crun" or (found is not None and found.version >= (1, 2)))
+    if not able and spec.namespace("time") not in ("private", "host"):
+        raise ServiceRefused(
+            f"service {spec.name}: namespaces: time: {spec.namespace('time')}: this host can't join time namespaces: that takes"
+            " Linux 5.6, and crun or runc 1.2"
+        )
+    return able
+
+
 def program(runtime: str, world: World) -> str:
     """What the supervisor starts: crun by the helper that knows about mixed control groups."""
     if runtime == "crun":

@@ -140,6 +140,7 @@ class ServiceSpec:
     workdir: str = "/"
     hostname: str = ""
     init: bool = True
+    namespaces: tuple[tuple[str, str], ...] = ()
     slice: str | None = None
     id_base: int | None = None
     networks: tuple[Network, ...] = ()
@@ -174,6 +175,16 @@ class ServiceSpec:
         """The named volumes that it uses, each once."""
         return tuple(sorted({volume.source for volume in self.volumes}))
 
+    def namespace(self, kind: str) -> str:
+        """Whose namespace of a kind it has: `private`, `host` or `service:NAME`."""
+        return dict(self.namespaces).get(kind, "private")
+
+    @property
+    def joins(self) -> str | None:
+        """The service or instance whose namespaces it joins."""
+        value = self.namespace("user")
+        return None if value == "private" else value.partition(":")[2]
+
     @property
     def path(self) -> tuple[str, ...]:
         """The directories in which its command is looked for."""
@@ -200,6 +211,7 @@ class ServiceSpec:
             "workdir": self.workdir,
             "hostname": self.hostname,
             "init": self.init,
+            "namespaces": dict(self.namespaces),
             "slice": self.slice,
             "networks": [network.canonical() for network in self.networks],
             "mounts": [

@@ -113,6 +113,7 @@ class World:
     tools: t.Mapping[str, bool] = field(default_factory=dict)
     volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
+    time_namespaces: bool = True
 
 
 def directory(name: str) -> str:
@@ -148,12 +149,15 @@ def _artifacts(name: str, on_systemd: bool) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _look_at(pid: int | None, cgroup: str | None) -> Running | None:
-    """The first process of an instance, if `pid` is it: a pid file may be older than the process that has the number now."""
-    if not pid or not proc.is_first(pid):
+def _look_at(pid: int | None, cgroup: str | None, unit: str = "") -> Running | None:
+    """The first process of an instance, if `pid` is it: a pid file may be older than the process that has the number now.
+
+    It is told by its control group, also where its pid namespace is not its own; under systemd that is the unit's.
+    """
+    if not pid or not proc.is_alive(pid):
         return None
     groups = proc.control_groups(pid)
-    if cgroup is not None and not any(group.endswith("/" + cgroup) for group in groups):
+    if not any(group.endswith("/" + (cgroup if cgroup is not None else unit)) for group in groups):
         return None
     age = proc.age(pid)
     if age is None:
@@ -164,7 +168,7 @@ def _look_at(pid: int | None, cgroup: str | None) -> Running | None:
 
 def find_running(name: str, cgroup: str | None) -> Running | None:
     """The first process of an instance by its pid file. `cgroup` is where it must be; None where the supervisor decides."""
-    return _look_at(proc.read_pid(oci.pid_file(name)), cgroup)
+    return _look_at(proc.read_pid(oci.pid_file(name)), cgroup, unit_name(name))
 
 
 def _by_runit(name: str, record: Record | None, watched: t.Sequence[str]) -> Instance:
@@ -264,6 +268,8 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
     watched = () if on_systemd else runit.watched()
     records = load_records(LAYER)
     names = [name for spec in specs for name in (spec.name, spec.replaces) if name]
+    joined = {spec.joins for spec in specs if spec.joins}
+    names += [name for name, record in records.items() if name in joined or record.spec.get("service") in joined]
     views = {}
     for name in {spec.rootfs for spec in specs if spec.present and not spec.rootfs.startswith("/")}:
         view = _rootfs.lookup(name)
@@ -308,6 +314,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         secrets=secrets.observe(
             {spec.name: _secrets.wanted(spec, records.get(spec.name)) for spec in specs if spec.present}
         ),
+        time_namespaces=os.path.exists("/proc/self/ns/time"),
     )
 
 

@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 
 from .. import _paths
-from .._host import oci, runit, secrets, systemd, volumes
+from .._host import joins, oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
@@ -32,6 +32,7 @@ class Start:
     crun: bool
     cgroup: str
     rootfs_name: str | None
+    joined: str | None = None
 
     @property
     def delays(self) -> tuple[int, int]:
@@ -63,6 +64,9 @@ def _run(start: Start) -> str:
     if start.spec.secrets:
         mount += f"{helper_path(secrets.HELPER)} restore {name} || exit 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
+    join = ""
+    if start.joined:
+        join = f'{helper_path(joins.HELPER)} begin {name} &\nwaiting=$!\nwait "$waiting" || exit 1\n'
     return f"""#!/bin/sh
 # {_paths.MARKER}
 exec 2>&1 </dev/null
@@ -70,7 +74,7 @@ trap 'kill -TERM "$waiting"; wait "$waiting"; exit 0' TERM
 {helper_path(oci.BACKOFF_HELPER)} begin {name} &
 waiting=$!
 wait "$waiting" || exit 0
-trap - TERM
+{join}trap - TERM
 [ -e {DONE} ] || {BOOT_HELPER} || exit 1
 {mount}{_stale(start)}
 cd {start.directory} || exit 1
@@ -153,7 +157,10 @@ def unit_text(start: Start) -> str:
         unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"
     if spec.secrets:
         mount += f"ExecStartPre={helper_path(secrets.HELPER)} restore {name}\n"
+    if start.joined:
+        mount += f"ExecStartPre={helper_path(joins.HELPER)} begin {name}\n"
     requires = "".join(f"Requires={unit}\nAfter={unit}\n" for unit in needs)
+    requires += f"After={unit_name(start.joined)}\n" if start.joined else ""
     return f"""# {_paths.MARKER}
 [Unit]
 Description=Isolated service {spec.service} ({name})

@@ -32,8 +32,8 @@ def test_from_nothing_and_back(host: Host) -> None:
 
     seen = host.see("web")
     assert (seen["state"], seen["pid"], seen["namespaces"]) == ("started", service["pid"], service["namespaces"])
-    assert set(service["namespaces"]) == {"pid", "mnt", "net", "uts", "ipc", "cgroup", "user"}
-    own = world.sh("for kind in pid mnt net uts ipc cgroup user; do readlink /proc/1/ns/$kind; done")
+    assert set(service["namespaces"]) == {"pid", "mnt", "net", "uts", "ipc", "cgroup", "user", "time"}
+    own = world.sh("for kind in pid mnt net uts ipc cgroup user time; do readlink /proc/1/ns/$kind; done")
     assert not any(str(number) in own for number in service["namespaces"].values())
 
     world.cycle("namespaced_service", name="web", state="absent")

@@ -145,6 +145,7 @@ RESTARTING: list[dict[str, t.Any]] = [
     {"workdir": "/srv"},
     {"hostname": "other"},
     {"init": False},
+    {"namespaces": {"network": "host"}},
     {"slice": "web"},
     {"networks": [{"bridge": "iso0", "address": ["auto"]}]},
     {"tmpfs": [{"target": "/x", "size": "1M", "mode": "1777"}]},
