@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 import typing as t
 
@@ -15,10 +16,10 @@ from ._bridge import state as bridge
 from ._cgroup import plan as cgroup_plan
 from ._cgroup import state as cgroup
 from ._errors import IsolationError
-from ._host import volumes
+from ._host import records, volumes
 from ._portmap import state as portmap
 from ._rootfs import state as rootfs
-from ._service import state as service
+from ._service import listing as service
 
 Entries = t.List[t.Dict[str, t.Any]]
 
@@ -41,14 +42,76 @@ SUBSETS: dict[str, t.Callable[[], Entries]] = {
     "portmaps": portmap.observe_all,
 }
 
+LAYERS = {
+    "bridge": "bridges",
+    "cgroup": "slices",
+    "rootfs": "rootfs",
+    "service": "services",
+    "volume": "volumes",
+    "portmap": "portmaps",
+}
+"""The subset that tells of a layer's records."""
 
-def gather(subsets: t.Iterable[str], project: str | None) -> dict[str, Entries]:
-    """Entries by subset; with a project, only its own. Images belong to no project: they are shared."""
-    wanted = SUBSETS if "all" in subsets else {name: SUBSETS[name] for name in subsets}
-    return {
-        name: [entry for entry in observe() if project is None or entry.get("project", project) == project]
-        for name, observe in wanted.items()
+_REMEDY = "run as root (become: true)"
+
+
+def _fields(subset: str) -> tuple[str, ...]:
+    """What is told of each entry."""
+    known = {
+        "bridges": "addresses mac mtu mode ipv6_mode l2 ports present up services",
+        "slices": "state path unit manager version effective usage peak pressure throttling oom_kills",
+        "rootfs": "service path digest image size id_base mode mounted pids",
+        "volumes": "path exists size services mounted",
+        "portmaps": "mappings service_addresses exposed omitted applied",
     }
+    return ("name", "project", *(service.blank() if subset == "services" else known[subset].split()))
+
+
+def _unseen(hidden: t.Iterable[tuple[str, str, str]], found: dict[str, Entries]) -> t.Iterator[dict[str, t.Any]]:
+    """What could not be read, as entries without values and as reasons."""
+    for layer, name, reason in hidden:
+        subset = LAYERS.get(layer)
+        if subset in found:
+            if name:
+                found[subset].append({**dict.fromkeys(_fields(subset)), "name": name})
+            yield {"subset": subset, "name": name or None, "reason": f"{reason}: {_REMEDY}"}
+
+
+def gather(
+    subsets: t.Iterable[str], project: str | None, volume_size: bool = False
+) -> tuple[dict[str, Entries], list[dict[str, t.Any]]]:
+    """Entries by subset, and what a user other than root could not see.
+
+    With a project, only its own. Images belong to no project: they are shared. Whose an unreadable record is, nobody can
+    tell: it stays.
+
+    :raises IsolationError: root could not see something.
+    """
+    wanted = {name: look for name, look in SUBSETS.items() if "all" in subsets or name in subsets}
+    if "volumes" in wanted and volume_size:
+        wanted["volumes"] = lambda: volumes.observe_all(sizes=True)
+    found: dict[str, Entries] = {}
+    unseen: list[dict[str, t.Any]] = []
+    if os.geteuid() == 0:
+        found = {name: look() for name, look in wanted.items()}
+    else:
+        with records.tolerant() as hidden:
+            for name, look in wanted.items():
+                try:
+                    found[name] = look()
+                except (IsolationError, OSError) as error:
+                    found[name] = []
+                    # Whose names are known is named.
+                    for layer in (layer for layer, subset in LAYERS.items() if subset == name):
+                        records.load_records(layer)
+                    unseen.append({"subset": name, "name": None, "reason": f"{error}: {_REMEDY}"})
+            unseen += _unseen(hidden, found)
+    if project is not None:
+        found = {
+            name: [entry for entry in entries if entry.get("project") in (None, project)]
+            for name, entries in found.items()
+        }
+    return found, unseen
 
 
 def run_info() -> None:
@@ -62,11 +125,18 @@ def run_info() -> None:
                 "default": ["all"],
             },
             "project": {"type": "str"},
+            "volume_size": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
+    asked = module.params
     try:
-        found = gather(module.params["gather_subset"], module.params["project"])
+        found, unseen = gather(asked["gather_subset"], asked["project"], asked["volume_size"])
     except (IsolationError, OSError) as error:
         module.fail_json(msg=f"host_info: {error}", exception=traceback.format_exc())
-    module.exit_json(changed=False, **found)
+    if unseen:
+        module.warn(
+            f"host_info: not run as root, {len(unseen)} things could not be looked at: what is null is not known;"
+            " `unseen` names them"
+        )
+    module.exit_json(changed=False, unseen=unseen, **found)

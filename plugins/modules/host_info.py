@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Reads what the other modules of this collection have made on a host. That it is ours is known from the records; what it is, is read
     from the kernel, the host's supervisor and nftables.
-  - It is what C(docker ps), C(docker inspect) and C(docker network inspect) would tell.
+  - It is what C(docker ps), C(docker inspect), C(docker stats) and C(docker network inspect) would tell, in one pass over the host.
+  - Run as root. Another user may not read the records and the packet filter. What can't be seen is then V(null), never guessed, and
+    RV(unseen) names it with the reason.
 options:
   gather_subset:
     description:
@@ -25,6 +27,11 @@ options:
     description:
       - Only what belongs to this project. Without it, everything on the host is told.
     type: str
+  volume_size:
+    description:
+      - Tell how much disk each volume takes, too. For that, all files in all volumes are looked at.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Changes nothing, in check mode or without.
@@ -55,6 +62,18 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ host.services | selectattr('state', 'eq', 'started') | map(attribute='name') }}"
 
+- name: Show what each service uses
+  ansible.builtin.debug:
+    msg: "{{ item.name }}: {{ item.usage.memory_current | human_readable }}, {{ item.usage.cpu_usage_usec / 1000000 }} s of CPU time"
+  loop: "{{ host.services | selectattr('usage') }}"
+  loop_control:
+    label: "{{ item.name }}"
+
+- name: Show how much disk volumes take
+  daemonless.isolation.host_info:
+    gather_subset: [volumes]
+    volume_size: true
+
 - name: Show which slices have lost processes for want of memory
   ansible.builtin.debug:
     msg: "{{ host.slices | selectattr('oom_kills') | map(attribute='name') }}"
@@ -66,8 +85,23 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+unseen:
+  description:
+    - What could not be looked at because the module was not run as root. Such an entry is in its list with its name alone, all else
+      being V(null); where even names are not known, C(name) is V(null) here.
+    - Always empty for root. Then, what can't be read fails the task.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - subset: services
+      name: web-1
+      reason: "/etc/isolation/service/web-1.json: Permission denied: run as root (become: true)"
 bridges:
-  description: Bridges, as M(daemonless.isolation.bridge) returns them.
+  description:
+    - Bridges, as M(daemonless.isolation.bridge) returns them.
+    - C(present) tells whether the link is there, C(up) whether it is on. C(services) are the instances that belong on it, and C(attached)
+      whether their link is one of its ports now.
   returned: when gathered
   type: list
   elements: dict
@@ -75,8 +109,21 @@ bridges:
     - name: iso0
       project: default
       present: true
-      addresses: [10.88.0.1/24]
+      up: true
+      addresses: [10.88.0.1/24, "fd88::1/64"]
+      mac: "fe:f4:a6:2b:74:a4"
+      mtu: 1500
       mode: nat
+      ipv6_mode: nat
+      l2: false
+      ports: [isoecf27526e95c]
+      services:
+        - service: web-1
+          interface: isoecf27526e95c
+          mac: "b2:fa:60:1f:6a:fa"
+          ipv4: 10.88.0.136
+          ipv6: fd88::a258:5200:5980:93e1
+          attached: true
 slices:
   description:
     - Slices, as M(daemonless.isolation.cgroup_slice) returns them.
@@ -129,8 +176,14 @@ rootfs:
     - name: web-3fa91c2
       project: default
       service: web
+      mode: overlay
       mounted: true
       path: /var/lib/isolation/instances/web-3fa91c2/rootfs
+      digest: sha256:3fc15351cecf0554ccb544715e1549ef1b8ee16c09abfd9e8f9a91edec57787b
+      image: /var/lib/isolation/images/sha256-3fc15351cecf0554ccb544715e1549ef1b8ee16c09abfd9e8f9a91edec57787b
+      size: 58068674
+      id_base: 1724448768
+      pids: [4711, 4716]
 images:
   description: Images in the host's store, which all projects share, and the root filesystems that use them.
   returned: when gathered
@@ -141,20 +194,84 @@ images:
       size: 58068674
       rootfs: [web-3fa91c2]
 services:
-  description: Instances of services, as M(daemonless.isolation.namespaced_service) returns them.
+  description:
+    - Instances of services, as M(daemonless.isolation.namespaced_service) returns them, and more.
+    - C(options) is what the service was asked to be, in the form in which it is compared. Of the environment the names alone are told,
+      as values may be secret and results get into logs.
+    - C(ids) are the ids that its command runs with, inside and on the host.
+    - C(networks) are its links. C(name) is the end inside, C(interface) the host's. C(traffic) counts as the service does (what it
+      receives is C(rx)), and is V(null) where there is no such link now.
+    - C(published) are the host's ports that lead to it, and the portmap that owns each. RV(portmaps[].applied) tells whether the kernel has them.
+    - C(usage), C(peak), C(pressure), C(throttling) and C(oom_kills) are of its own control group, in the words of RV(slices). They are V(null)
+      unless it runs.
+    - C(enabled) tells whether it is started at the next boot, C(log) where its output goes. C(started_at) is in UTC.
   returned: when gathered
   type: list
   elements: dict
   sample:
-    - name: web-3fa91c2
-      project: default
+    - name: web-1
       service: web
+      project: default
+      release: "1"
       state: started
       pid: 4711
+      uptime: 86400.6
+      started_at: "2026-11-25T07:49:53Z"
+      enabled: true
+      unit: isolation-web\x2d1.service
+      supervisor: systemd
+      log: {type: journal, unit: isolation-web\x2d1.service}
+      cgroup: /isolation.slice/isolation-web.slice/isolation-web-1.slice/isolation-web\x2d1.service
+      namespaces: {pid: 4026532991, mnt: 4026532988, net: 4026532992, uts: 4026532989, ipc: 4026532990, cgroup: 4026533067, user: 4026532985}
+      runtime: crun
+      rootfs: web-1
+      slice: web/1
+      command: [/usr/bin/python3, -B, /srv/app.py]
+      health: {kind: http, port: 80, path: /, interval: 0.5, timeout: 2.0, retries: 3}
+      id_base: 1724448768
+      ids: {uid: 1000, gid: 1001, host_uid: 1724449768, host_gid: 1724449769}
+      updated: 1795592989.268
+      options:
+        capabilities: [CAP_NET_RAW]
+        environment: [GREETING, PATH, PORT]
+        hostname: web
+        init: true
+        mounts: [{type: volume, source: web-data, target: /data, read_only: false, exec: true}]
+        networks: [{bridge: iso0, address: [auto]}]
+        restart: {policy: always, delay: 0.1, max_delay: 60.0}
+        rlimits: {RLIMIT_NOFILE: "100:200"}
+        seccomp: default
+        stop_signal: SIGINT
+        stop_timeout: 10.0
+        tmpfs: [{target: /cache, size: 1M, mode: "1777"}]
+        user: "1000:1001"
+        workdir: /
+      addresses:
+        - bridge: iso0
+          interface: isoecf27526e95c
+          mac: "b2:fa:60:1f:6a:fa"
+          ipv4: 10.88.0.136
+          ipv6: fd88::a258:5200:5980:93e1
+      networks:
+        - name: eth0
+          bridge: iso0
+          interface: isoecf27526e95c
+          mac: "b2:fa:60:1f:6a:fa"
+          ipv4: 10.88.0.136
+          ipv6: fd88::a258:5200:5980:93e1
+          traffic: {rx_bytes: 1661, rx_packets: 15, rx_dropped: 0, rx_errors: 0, tx_bytes: 692, tx_packets: 8, tx_dropped: 0, tx_errors: 0}
+      published:
+        - {portmap: web, host_address: null, host_port: 8080, protocol: tcp, address: 10.88.0.136, port: 80}
+      usage: {memory_current: 17072128, swap_current: 0, pids_current: 2, cpu_usage_usec: 138341, io: []}
+      peak: {memory: 17076224, pids: 3}
+      pressure: null
+      throttling: {nr_periods: 0, nr_throttled: 0, throttled_usec: 0}
+      oom_kills: 0
 volumes:
   description:
     - Named volumes, the instances that use them, and for which of these they are mounted now. Those that nothing uses stay until they are purged by
       name, by O(daemonless.isolation.namespaced_service#module:purge_volumes).
+    - C(size) is what their files take on disk, in bytes, with O(volume_size).
   returned: when gathered
   type: list
   elements: dict
@@ -163,17 +280,22 @@ volumes:
       project: default
       path: /var/lib/isolation/volumes/web-data
       exists: true
+      size: 311296
       services: [web-3fa91c2]
       mounted: [web-3fa91c2]
 portmaps:
-  description: Published ports by their owner, as nftables has them.
+  description: Published ports by their owner. C(applied) tells whether nftables has all of them.
   returned: when gathered
   type: list
   elements: dict
   sample:
     - name: web
       project: default
-      mappings: [{host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
+      applied: true
+      mappings: [{host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
+      exposed: [{host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
+      service_addresses: []
+      omitted: 0
 """
 
 from ..module_utils._info import run_info

@@ -365,12 +365,24 @@ def _order(spec: BridgeSpec) -> t.Callable[[str], tuple[int, str]]:
     return lambda address: (place.get(address, len(place)), address)
 
 
+def _guests() -> dict[str, list[dict[str, t.Any]]]:
+    """Instances of services by the bridge that they are on, as their records have it."""
+    found: dict[str, list[dict[str, t.Any]]] = {}
+    for record in load_records("service").values():
+        for item in record.assigned.get("networks", []):
+            entry = {key: item.get(key) for key in ("interface", "mac", "ipv4", "ipv6")}
+            found.setdefault(str(item["bridge"]), []).append({"service": record.name, **entry})
+    return found
+
+
 def observe_all() -> list[dict[str, t.Any]]:
     """All bridges of ours, as the kernel has them; `present` is false where the link is gone."""
-    links = read_links()
+    links, guests = read_links(), _guests()
     found = []
     for name, record in sorted(load_records(LAYER).items()):
         link = links.get(name)
         shown = describe(name, from_record(name, record.spec), link, links)
-        found.append({**shown, "project": record.project, "present": link is not None})
+        attached = [{**guest, "attached": guest["interface"] in shown["ports"]} for guest in guests.get(name, [])]
+        up = None if link is None else link.up
+        found.append({**shown, "project": record.project, "present": link is not None, "up": up, "services": attached})
     return found

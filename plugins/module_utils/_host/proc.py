@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import typing as t
 
@@ -29,17 +30,32 @@ def is_alive(pid: int) -> bool:
     return status(pid).get("State", "Z")[:1] not in ("Z", "X")
 
 
-def age(pid: int) -> float | None:
-    """Seconds since a process was started; None if it is gone."""
+def _after_boot(pid: int) -> float | None:
+    """Seconds from the boot to the start of a process; None if it is gone."""
     try:
         text = read_text(f"/proc/{pid}/stat")
-        up = float((read_text("/proc/uptime") or "0").split()[0])
     except ProcessLookupError:
         return None
-    if not text:
-        return None
-    ticks = int(text.rpartition(")")[2].split()[19])
-    return up - ticks / os.sysconf("SC_CLK_TCK")
+    return int(text.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK") if text else None
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process was started; None if it is gone."""
+    begin = _after_boot(pid)
+    return None if begin is None else float((read_text("/proc/uptime") or "0").split()[0]) - begin
+
+
+@functools.lru_cache(maxsize=1)
+def _boot() -> int:
+    """When the host was booted, in seconds since 1970 (proc(5), /proc/stat)."""
+    lines = (line.split() for line in (read_text("/proc/stat") or "").splitlines())
+    return next((int(words[1]) for words in lines if words[:1] == ["btime"]), 0)
+
+
+def started(pid: int) -> float | None:
+    """When a process was started, in seconds since 1970; None if it is gone."""
+    begin = _after_boot(pid)
+    return None if begin is None else _boot() + begin
 
 
 def namespaces(pid: int) -> dict[str, int]:

@@ -65,6 +65,35 @@ _READ: dict[str, tuple[tuple[int, ...], Record]] = {}
 """Records by path, with what told the file from others when it was read: one that is still there is read once."""
 
 
+Hidden = t.List[t.Tuple[str, str, str]]
+
+_TOLERANT: list[Hidden] = []
+"""While somebody who may not read everything looks around: layer, name and reason of what could not be read."""
+
+
+@contextlib.contextmanager
+def tolerant() -> t.Iterator[Hidden]:
+    """Pass over records that must not be read, and note the layer, the name (empty: the whole layer) and the reason of each."""
+    hidden: Hidden = []
+    _TOLERANT.append(hidden)
+    try:
+        yield hidden
+    finally:
+        _TOLERANT.remove(hidden)
+
+
+def _hide(layer: str, name: str, error: OSError) -> None:
+    """Note what can't be read, if that is tolerated.
+
+    :raises OSError: it isn't.
+    """
+    if not _TOLERANT:
+        raise error
+    entry = (layer, name, f"{error.filename}: {error.strerror}")
+    if entry not in _TOLERANT[-1]:
+        _TOLERANT[-1].append(entry)
+
+
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     """What changes when a file is replaced or written: inode, size, times (ns)."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -79,7 +108,12 @@ def _read(layer: str, entry: os.DirEntry[str]) -> Record | None:
     known = _READ.get(entry.path)
     if known is not None and known[0] == identity:
         return known[1]
-    text = read_text(entry.path)
+    try:
+        text = read_text(entry.path)
+    except PermissionError as error:
+        # A name holds no dot but for the slash that one in the file's name stands for.
+        _hide(layer, entry.name[: -len(".json")].replace(".", "/"), error)
+        return None
     if text is None:
         return None
     record = _parse(layer, entry.path, text)
@@ -110,6 +144,9 @@ def load_records(layer: str) -> dict[str, Record]:
         with os.scandir(os.path.join(_paths.ETC, layer)) as entries:
             files = [entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except PermissionError as error:
+        _hide(layer, "", error)
         return {}
     found = (_read(layer, entry) for entry in sorted(files, key=lambda entry: entry.name))
     return {record.name: record for record in found if record is not None}

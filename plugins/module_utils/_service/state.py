@@ -348,9 +348,8 @@ def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any
     }
 
 
-def observe_all() -> list[dict[str, t.Any]]:
-    """Every instance of the host, as host_info reports it."""
+def all_instances() -> tuple[dict[str, Instance], bool]:
+    """Every instance of the host by name, and whether systemd supervises them."""
     on_systemd = systemd.booted()
     records = load_records(LAYER)
-    found = _instances(records, records, on_systemd, () if on_systemd else runit.watched())
-    return [describe(name, instance, on_systemd) for name, instance in found.items()]
+    return _instances(records, records, on_systemd, () if on_systemd else runit.watched()), on_systemd
