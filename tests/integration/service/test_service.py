@@ -218,6 +218,7 @@ def test_a_new_release_replaces_the_old_and_a_bad_one_does_not(host: Host) -> No
 
 
 def test_bombs_are_held(host: Host) -> None:
+    """T17: a memory bomb and a fork bomb end at their own limits; the host and the siblings go on."""
     world = host.world
     wanted: dict[str, dict[str, t.Any]] = {"a": {"memory_max": "64M", "memory_swap_max": "0"}, "a-b": {"pids_max": 64}}
     for name, limits in wanted.items():
