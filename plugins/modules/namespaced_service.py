@@ -73,9 +73,30 @@ options:
       - V(0:0) is root inside, which is an unprivileged user outside and has no capabilities.
     type: str
     default: "0:0"
+  groups:
+    description:
+      - Supplementary groups, as numbers or as names of the root filesystem's C(/etc/group). A change restarts the service.
+    type: list
+    elements: str
+    default: []
+  umask:
+    description:
+      - File mode creation mask, such as V(0027). By default it is 0022. A change restarts the service.
+    type: str
+  oom_score_adj:
+    description:
+      - From 0 to 1000, how gladly the kernel ends it when memory runs out. By default that of its supervisor. A change restarts the service.
+    type: int
+  allow_secrets_in_environment:
+    description:
+      - Whether O(environment) may hold what looks like a secret, that is a variable whose name ends in C(PASSWORD), C(PASSPHRASE), C(SECRET), C(TOKEN),
+        C(CREDENTIALS), C(API_KEY), C(ACCESS_KEY) or C(PRIVATE_KEY) and whose value is no path, or a value that begins as a private key or a
+        token of a common service does. Such a variable is refused otherwise. Nothing is changed by this option itself.
+    type: bool
+    default: false
   workdir:
     description:
-      - The working directory inside. Not below C(/proc).
+      - The working directory inside. One that is not there is refused before anything is changed, and so is one below C(/proc), also by a link.
     type: str
     default: /
   hostname:

@@ -102,6 +102,7 @@ class Facts:
     masked: tuple[str, ...] = ()
     profile: t.Mapping[str, t.Any] | None = None
     cgroup: str | None = None
+    groups: tuple[int, ...] = ()
     joined: str | None = None
     time: bool = False
 
@@ -235,6 +236,12 @@ def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         "capabilities": dict.fromkeys(sets, capabilities),
         "noNewPrivileges": True,
     }
+    if facts.groups:
+        process["user"]["additionalGids"] = list(facts.groups)
+    if spec.umask is not None:
+        process["user"]["umask"] = spec.umask
+    if spec.oom_score_adj is not None:
+        process["oomScoreAdj"] = spec.oom_score_adj
     if spec.rlimits:
         process["rlimits"] = [{"type": name, "soft": soft, "hard": hard} for name, soft, hard in spec.rlimits]
     return process

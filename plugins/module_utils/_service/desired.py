@@ -25,7 +25,7 @@ from .roots import Root
 from .runtimes import choose_runtime, has_time_namespaces, program
 from .spec import ServiceSpec
 from .state import LAYER, World, cgroup_path, directory
-from .users import resolve_user
+from .users import resolve_groups, resolve_user
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,26 @@ def _check_root(spec: ServiceSpec, root: Root) -> None:
         )
     if root.command is None:
         raise _no_command(spec, root.path)
+    _check_workdir(spec, root)
+
+
+def _check_workdir(spec: ServiceSpec, root: Root) -> None:
+    """A working directory in a mount can't be looked for beforehand."""
+    targets = [item.target for item in (*spec.mounts, *spec.volumes)] + [item.target for item in spec.tmpfs]
+    if any(
+        spec.workdir == target or spec.workdir.startswith(target + "/")
+        for target in (*targets, "/dev", "/sys", "/run/secrets")
+    ):
+        return
+    if root.workdir is None:
+        raise ServiceRefused(
+            f"service {spec.name}: workdir: {spec.workdir} is not a directory in the root filesystem {root.path}: make it there, or"
+            " choose another"
+        )
+    if root.workdir == "/proc" or root.workdir.startswith("/proc/"):
+        raise ServiceRefused(
+            f"service {spec.name}: workdir: {spec.workdir} leads to {root.workdir}: a directory under /proc is refused"
+        )
 
 
 def _no_command(spec: ServiceSpec, path: str) -> ServiceRefused:
@@ -182,6 +202,7 @@ def desired(
         masked=world.masked,
         profile=world.profiles.get(spec.seccomp),
         cgroup=None if world.systemd else cgroup,
+        groups=resolve_groups(spec, root),
         joined=None if joined is None else joined.instance,
         time=has_time_namespaces(spec, runtime, world),
     )

@@ -17,6 +17,7 @@ from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
+from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs, VolumeMount
 
@@ -142,6 +143,9 @@ def _mounts(
         memory.append(Tmpfs(_target(item.get("target"), f"{name}: tmpfs: target"), size, mode))
     targets = [bind.target for bind in (*binds, *volumes)] + [item.target for item in memory]
     for target in targets:
+        hidden = [path for path in FIXED if path.startswith(target + "/")]
+        if hidden:
+            raise InvalidOption(f"{name}: mounts: {target} would hide {hidden[0]}, which the service is given")
         if targets.count(target) > 1:
             raise InvalidOption(f"{name}: mounts: {target} is the target of more than one mount")
     return tuple(binds), tuple(volumes), tuple(memory)
@@ -334,6 +338,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     binds, volumes, memory = _mounts(options, name)
     networks = _networks(options["networks"], name)
     health = _health(options.get("health"), name)
+    environment = _environment(options["environment"], name)
+    check_environment(environment, bool(options.get("allow_secrets_in_environment")), name)
     namespaces = parse_namespaces(options.get("namespaces"), name)
     check_options(options, dict(namespaces), name)
     if health is not None and not networks and "network" not in dict(namespaces):
@@ -347,7 +353,10 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         state=options["state"],
         rootfs=_rootfs(options.get("rootfs"), name),
         command=_command(options, name),
-        environment=_environment(options["environment"], name),
+        environment=environment,
+        groups=parse_groups(options.get("groups") or (), name),
+        umask=parse_umask(options.get("umask"), name),
+        oom_score_adj=parse_oom_score_adj(options.get("oom_score_adj"), name),
         user=options["user"],
         workdir=_check_workdir(options["workdir"], name),
         hostname=hostname,

@@ -20,7 +20,7 @@ from .spec import ServiceSpec
 @dataclass(frozen=True)
 class Root:
     """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none. `secrets` tells whether
-    it has the directory in which they are mounted.
+    it has the directory in which they are mounted. `workdir` is the working directory with its links resolved, None if there is none.
     """
 
     path: str
@@ -29,6 +29,7 @@ class Root:
     group: str
     blocked: tuple[str, ...] = ()
     secrets: bool = True
+    workdir: str | None = "/"
 
 
 def _candidates(spec: ServiceSpec) -> list[str]:
@@ -80,7 +81,10 @@ def _look_into(root: str, spec: ServiceSpec) -> Root:
         found = resolve(root, f"/etc/{name}")
         texts.append((read_text(root + found) or "") if found else "")
     secrets = not spec.secrets or resolve(root, FOLDER) is not None
-    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root), secrets)
+    workdir = resolve(root, spec.workdir)
+    if workdir is not None and not os.path.isdir(root + workdir):
+        workdir = None
+    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root), secrets, workdir=workdir)
 
 
 def roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> dict[str, Root]:

@@ -137,6 +137,9 @@ class ServiceSpec:
     command: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     user: str = "0:0"
+    groups: tuple[str, ...] = ()
+    umask: int | None = None
+    oom_score_adj: int | None = None
     workdir: str = "/"
     hostname: str = ""
     init: bool = True
@@ -208,6 +211,9 @@ class ServiceSpec:
             "command": list(self.command),
             "environment": dict(self.environment),
             "user": self.user,
+            "groups": list(self.groups),
+            "umask": None if self.umask is None else f"{self.umask:04o}",
+            "oom_score_adj": self.oom_score_adj,
             "workdir": self.workdir,
             "hostname": self.hostname,
             "init": self.init,

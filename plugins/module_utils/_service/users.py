@@ -22,6 +22,30 @@ def _resolve_id(name: str, table: str, spec: ServiceSpec) -> tuple[int, int]:
     )
 
 
+def resolve_groups(spec: ServiceSpec, root: Root | None) -> tuple[int, ...]:
+    """The ids of a service's supplementary groups inside. Where the root filesystem is only promised, names stand for 0.
+
+    :raises ServiceRefused: a name is not there, or an id is outside of the range.
+    """
+    found = []
+    for group in spec.groups:
+        number = int(group) if group.isdigit() else 0 if root is None else _group_id(group, root, spec)
+        if number > 65534:
+            raise ServiceRefused(f"service {spec.name}: groups: {number}: a service's ids are 0 to 65534")
+        found.append(number)
+    return tuple(found)
+
+
+def _group_id(name: str, root: Root, spec: ServiceSpec) -> int:
+    for line in root.group.splitlines():
+        fields = line.split(":")
+        if fields[0] == name and len(fields) > 2 and fields[2].isdigit():
+            return int(fields[2])
+    raise ServiceRefused(
+        f"service {spec.name}: groups: the root filesystem's /etc/group has no {name!r}: write numbers, or add it there"
+    )
+
+
 def resolve_user(spec: ServiceSpec, root: Root | None) -> tuple[int, int]:
     """The ids of a service's user and group inside. Where the root filesystem is only promised, names stand for 0.
 
