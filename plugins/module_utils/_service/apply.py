@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, files, iproute, joins, nft, oci, probe, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, enter, files, iproute, joins, nft, oci, probe, runit, secrets, systemd, volumes
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -114,6 +114,21 @@ class Supervise:
         for link in self.stale:
             files.remove_file(link)
         runit.link_service(self.name, self.folder)
+
+
+@dataclass(frozen=True)
+class AwaitSupervision:
+    """Step: wait until runsvdir has found an instance, which it looks for every five seconds."""
+
+    name: str
+    waits: t.ClassVar[bool] = True
+
+    def run(self) -> None:
+        """Wait.
+
+        :raises IsolationError: it has not been found in time.
+        """
+        runit.await_supervision(self.name)
 
 
 @dataclass(frozen=True)
@@ -315,7 +330,7 @@ class DropHelpers:
         """Look at the records as they are now: an element that failed still needs them."""
         if load_records("service"):
             return
-        for name in (*oci.HELPERS, volumes.HELPER, secrets.HELPER):
+        for name in (*oci.HELPERS, enter.HELPER, volumes.HELPER, secrets.HELPER):
             files.RemoveFile(helper_path(name), os.path.dirname(_paths.LIBEXEC)).run()
         files.remove_empty_directories(runit.SERVICES, _paths.ETC)
         boot.TidyBoot().run()

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import oci, secrets, systemd, volumes
+from .._host import enter, oci, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -37,7 +37,7 @@ from .volumes import Claim, Plans
 
 def _helpers(specs: t.Iterable[ServiceSpec], world: World) -> dict[str, str]:
     """The helpers that instances need on the host."""
-    found = dict(oci.HELPERS)
+    found = {**oci.HELPERS, enter.HELPER: world.enter}
     if any(spec.volumes for spec in specs):
         found[volumes.HELPER] = world.volumes.helper
     if any(spec.secrets for spec in specs):
@@ -124,6 +124,11 @@ def _prepare(want: Desired, instance: Instance, world: World, claimed: t.Sequenc
     return steps
 
 
+def _until_supervised(instance: Instance, world: World, name: str) -> list[Step]:
+    """What waits for runsvdir to find an instance that is not started; a start waits by itself."""
+    return [] if world.systemd or instance.supervised or not world.watched else [apply.AwaitSupervision(name)]
+
+
 def _actions(
     want: Desired, instance: Instance, world: World, changes: t.Sequence[Change], old: tuple[Instance, Handle] | None
 ) -> tuple[list[Step], list[Step]]:
@@ -138,13 +143,13 @@ def _actions(
             steps.append(apply.Boot(handle, False))
         if active:
             steps.append(apply.Stop(handle))
-        return steps, []
+        return steps, _until_supervised(instance, world, spec.name)
     start = spec.state != "present" and instance.running is None
     again = restart or spec.state == "restarted"
     if spec.state != "present" and not instance.at_boot and old is None:
         steps.append(apply.Boot(handle, True))
     if not (start or again or old):
-        return steps, []
+        return steps, _until_supervised(instance, world, spec.name)
     if start or again:
         steps.append(apply.Start(handle, active, old[1] if old else None))
     elif old:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, iproute, oci, proc, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, enter, iproute, oci, proc, runit, secrets, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -113,6 +113,7 @@ class World:
     tools: t.Mapping[str, bool] = field(default_factory=dict)
     volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
+    enter: str = ""
     time_namespaces: bool = True
 
 
@@ -307,7 +308,10 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         missing_sources=frozenset(
             mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
         ),
-        helpers={name: _file(helper_path(name)) for name in (*oci.HELPERS, volumes.HELPER, secrets.HELPER)},
+        enter=enter.text(),
+        helpers={
+            name: _file(helper_path(name)) for name in (*oci.HELPERS, enter.HELPER, volumes.HELPER, secrets.HELPER)
+        },
         boot_gaps=boot.gaps(),
         watched=watched,
         volumes=volumes.observe(),

@@ -48,7 +48,7 @@ BASE = 1 << 21
 RUNNING = Running(4711, 60.0, {"pid": 1}, "/isolation/web/web")
 PASSWD = "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\n"
 GROUP = "root:x:0:\nextra:x:1002:\n"
-HELPERS = {name: (text, 0o755) for name, text in oci.HELPERS.items()}
+HELPERS = {name: (text, 0o755) for name, text in {**oci.HELPERS, "enter": ""}.items()}
 
 
 def spec(name: str = "web", **given: t.Any) -> ServiceSpec:
