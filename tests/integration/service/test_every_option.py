@@ -118,6 +118,12 @@ ROWS: dict[str, Row] = {
         "user", "1000:1000", "1000:1001", lambda see: (see["uid"], see["gid"]), (1000, 1000), (1000, 1001)
     ),
     "user's name": row("user", "0:0", "app", lambda see: see["uid"], 0, 1000),
+    "groups": row("groups", None, ["7"], lambda see: see["groups"], [], [7]),
+    "umask": row("umask", None, "0027", kept("umask"), None, "0027"),
+    "oom_score_adj": row("oom_score_adj", None, 300, kept("oom_score_adj"), None, 300),
+    "namespaces": row(
+        "namespaces", None, {"uts": "host"}, lambda see: see["hostname"], "web", "world", line="namespaces uts"
+    ),
     "workdir": row("workdir", None, "/srv", lambda see: see["cwd"], "/", "/srv"),
     "hostname": row("hostname", None, "inner", lambda see: see["hostname"], "web", "inner"),
     "hostname's file": row(
@@ -321,6 +327,7 @@ ROWS: dict[str, Row] = {
 }
 
 NO_CHANGE: dict[str, dict[str, t.Any]] = {
+    "allow_secrets_in_environment": {"allow_secrets_in_environment": True},
     "gate": {"gate": {"min_healthy_time": "1ms", "deadline": "30s"}},
     "runtime_policy": {"runtime_policy": "warn"},
     "replaces": {"replaces": "web-0"},
