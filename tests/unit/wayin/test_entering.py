@@ -1,0 +1,89 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Command lines that lead into services, and what is made of their answers."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _entering as entering
+
+NAMES = st.text(st.characters(blacklist_characters="\0/", blacklist_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4))
+def test_a_command_arrives_as_it_was(command: list[str]) -> None:
+    line = entering.command_line("web", command, user="1:2", become=["sudo", "-n"])
+    assert shlex.split(line) == ["sudo", "-n", entering.ENTER, "exec", "--user", "1:2", "web", "--", *command]
+
+
+@given(NAMES, st.binary(max_size=50))
+def test_files_have_the_names_that_were_meant(name: str, content: bytes) -> None:
+    """Whatever a name is made of, a shell writes and reads the file of that name."""
+    import os
+    import tempfile
+
+    if name in (".", ".."):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, name)
+        for mode in (">", ">>"):
+            subprocess.run(["/bin/sh", "-c", entering.write(path, mode)], input=content, check=True)
+        assert os.listdir(os.fsencode(folder)) == [os.fsencode(name)]
+        done = subprocess.run(["/bin/sh", "-c", entering.read(path, 0)], stdout=subprocess.PIPE, check=True)
+        assert done.stdout == content * 2
+        past = subprocess.run(["/bin/sh", "-c", entering.read(path, 1)], stdout=subprocess.PIPE, check=True)
+        assert past.stdout == b""
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    done = subprocess.run(["/bin/sh", "-c", entering.read("/no where", 0)], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"/no where" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "message"),
+    [
+        (0, "", None),
+        (1, "enter: no", None),
+        (125, "docker: no", None),
+        (125, "Warning: key\nenter: service web does not run: start it\n", "service web does not run: start it"),
+        (127, f"bash: line 1: {entering.ENTER}: No such file or directory", "its host has no "),
+        (126, f"bash: line 1: {entering.ENTER}: Permission denied", "its host has no "),
+        (127, "sh: 1: nothing: not found", None),
+        (255, "executable file `/bin/sh` not found in $PATH: No such file or directory", "there is no /bin/sh in its root"),
+        (255, 'exec: "/bin/sh": executable file "/bin/sh" not found', "there is no /bin/sh in its root"),
+    ],
+)  # fmt: skip
+def test_what_answers_mean(status: int, errors: str, message: t.Optional[str]) -> None:
+    found = entering.trouble("web", "/bin/sh", status, errors)
+    assert found is None if message is None else found is not None and message in found
+
+
+FOUND = {"name": "web-1", "service": "web", "project": "default", "addresses": [], "slice": None}
+
+
+@pytest.mark.parametrize(
+    ("own", "expected", "missing"),
+    [
+        ({}, {"ansible_host": "alpha", "ansible_isolation_connection": "ssh"}, "ansible_isolation_become"),
+        ({"ansible_connection": "local", "ansible_become": False}, {"ansible_isolation_connection": "local"}, "ansible_isolation_become"),
+        ({"ansible_host": "192.0.2.1", "ansible_port": 2222}, {"ansible_host": "192.0.2.1", "ansible_port": 2222}, "ansible_become"),
+        ({"ansible_become": True, "ansible_python_interpreter": "/opt/python"}, {"ansible_isolation_become": True}, "ansible_python_interpreter"),
+    ],
+)  # fmt: skip
+def test_variables_of_a_service(own: dict[str, t.Any], expected: dict[str, t.Any], missing: str) -> None:
+    made = entering.variables("alpha", FOUND, own)
+    assert {key: made[key] for key in expected} == expected
+    assert missing not in made
+    assert made["ansible_connection"] == "daemonless.isolation.service"
+    assert made["ansible_isolation_service"] == "web-1"
