@@ -161,8 +161,8 @@ options:
     type: int
   networks:
     description:
-      - The bridges that it is joined with, in order, as C(eth0), C(eth1) and so on. The first one gives the default route. Without any it has its
-        own loopback only.
+      - The bridges that it is joined with, in order, as C(eth0), C(eth1) and so on. The first one gives the default route, unless
+        O(networks[].default_route) says otherwise; the subnets of the others are reached by them. Without any (an empty list) it has its own loopback only.
     type: list
     elements: dict
     default: []
@@ -177,6 +177,36 @@ options:
         type: list
         elements: str
         default: [auto]
+      mac:
+        description:
+          - The MAC address of its interface. By default one that follows from the names of instance and bridge, and stays the same.
+          - One that stands for a group of machines, or that another instance or the bridge has, is refused.
+        type: str
+      mtu:
+        description:
+          - The largest packet that it sends there, in bytes. By default the bridge's, which is also the most. For IPv6 at least 1280.
+        type: int
+      default_route:
+        description:
+          - Whether the default route may lead over this network. The first one of those that may has it, for each family.
+        type: bool
+        default: true
+      routes:
+        description:
+          - More networks that are reached over this one.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          to:
+            description: A network, such as V(192.0.2.0/24).
+            type: str
+          via:
+            description:
+              - The router, an address in a subnet of the bridge. By default the bridge itself, that is the host's routing.
+              - A machine behind a port of the bridge, or with the bridge's option C(l2) another service. Without C(l2), services reach each other by the
+                host's routing only, so that another service is refused here; give the bridge a route by it.
+            type: str
   mounts:
     description:
       - Files and directories of the host, and named volumes, that it sees. All of them are mounted C(nosuid) and C(nodev).

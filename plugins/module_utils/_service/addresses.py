@@ -54,6 +54,16 @@ class Pool:
         """The bridge's first address of a family, which is the services' gateway."""
         return next((str(item.ip) for item in self._own if item.version == version), None)
 
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """The bridge's subnets."""
+        return tuple(str(net) for version in (4, 6) for net in self._networks(version))
+
+    def inside(self, address: str) -> bool:
+        """Whether an address is in a subnet of the bridge."""
+        wanted = ipaddress.ip_address(address)
+        return any(wanted in network for network in self._networks(wanted.version))
+
     def holds(self, address: str) -> bool:
         """Whether a service can have an address, if nobody else has it."""
         wanted = ipaddress.ip_address(address)

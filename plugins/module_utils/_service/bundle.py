@@ -52,7 +52,8 @@ class Attachment:
 
     `guarded` tells whether the bridge is ours, so that its table knows what the link may send. On a bridge with `l2` the
     addresses have the subnets' lengths inside, so that siblings are on the link. `routed` are the families of which the
-    address is the gateway of a route of the bridge.
+    address is the gateway of a route of the bridge. `subnets` are the bridge's. `default` tells whether the default route may
+    lead over it. `routes` are further networks, each with its router.
     """
 
     bridge: str
@@ -67,6 +68,10 @@ class Attachment:
     length4: int = 32
     length6: int = 128
     routed: tuple[int, ...] = ()
+    subnets: tuple[str, ...] = ()
+    mtu: int | None = None
+    default: bool = True
+    routes: tuple[tuple[str, str], ...] = ()
 
     def record(self) -> dict[str, t.Any]:
         """What is kept of it."""
@@ -139,12 +144,15 @@ def network_lines(attachments: t.Sequence[Attachment]) -> str:
 def network_batch(attachments: t.Sequence[Attachment]) -> str:
     """What is done inside the service's network namespace, by `ip -batch`: a /32 (/128) with an on-link gateway on each link, but for `l2`.
 
-    The first network with a gateway of a family has the default route.
+    The first network with a gateway of a family that may have it has the default route. The others have routes to their
+    subnets, so that siblings there are reached by the address that they know.
     """
     lines = ["link set lo up"]
     routed: set[int] = set()
     for index, item in enumerate(attachments):
         link = f"eth{index}"
+        if item.mtu:
+            lines.append(f"link set {link} mtu {item.mtu}")
         if item.ipv4:
             lines.append(f"address add {item.ipv4}/{item.length4} dev {link}")
         if item.ipv6:
@@ -156,9 +164,13 @@ def network_batch(attachments: t.Sequence[Attachment]) -> str:
             length = ipaddress.ip_address(gateway).max_prefixlen
             if not item.l2:
                 lines.append(f"route add {gateway}/{length} dev {link}")
-            if family not in routed:
+            if family not in routed and item.default:
                 lines.append(f"route add default via {gateway} dev {link}")
                 routed.add(family)
+            elif not item.l2:
+                nets = [net for net in item.subnets if (":" in net) == (family == 6)]
+                lines += [f"route add {net} via {gateway} dev {link}" for net in nets]
+        lines += [f"route add {to} via {via} dev {link} onlink" for to, via in item.routes]
     return "".join(line + "\n" for line in lines)
 
 

@@ -30,7 +30,7 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key == "command":
         return supervise.quoted(tuple(value))
     if key == "networks":
-        return [f"{item['bridge']} {' '.join(item['address'])}" for item in value]
+        return [_shown_network(item) for item in value]
     if key == "mounts":
         return [_shown_mount(item) for item in value]
     if key == "secrets":
@@ -45,6 +45,13 @@ def _shown(key: str, value: t.Any) -> t.Any:
     if key in ("restart", "health"):
         return {name: f"{item:g}s" if isinstance(item, float) else item for name, item in sorted(value.items())}
     return value
+
+
+def _shown_network(item: t.Mapping[str, t.Any]) -> str:
+    words = [item["bridge"], *item["address"]]
+    words += [f"{key} {item[key]}" for key in ("mac", "mtu") if key in item]
+    words += [] if item.get("default_route", True) else ["no default route"]
+    return " ".join(words + [f"to {route}" for route in item.get("routes", ())])
 
 
 def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
@@ -86,10 +93,18 @@ def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) ->
     had = {item["bridge"]: item for item in old.get("networks", [])}
     for item in new.get("networks", []):
         before = had.get(item["bridge"])
-        if before is None or not same_assigned(before, item):
-            changes.append(
-                Change(f"address {item['bridge']}", shown_addresses(before), shown_addresses(item), "restart")
-            )
+        if before is None:
+            changes.append(Change(f"address {item['bridge']}", None, shown_addresses(item), "restart"))
+        elif not same_assigned(before, item):
+            changes += [
+                Change(f"{word} {item['bridge']}", old_value, new_value, "restart")
+                for word, old_value, new_value in (
+                    ("address", shown_addresses(before), shown_addresses(item)),
+                    ("mac", before.get("mac"), item["mac"]),
+                    ("interface", before.get("interface"), item["interface"]),
+                )
+                if old_value is not None and old_value != new_value
+            ]
     return changes
 
 

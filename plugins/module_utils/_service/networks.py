@@ -12,6 +12,7 @@ from .._bridge.ports import MAX_PORTS
 from .._names import interface_name, mac_address
 from .addresses import Pool, canonical
 from .bundle import Attachment
+from .netoptions import LEAST_MTU
 from .promises import Promises, ServiceRefused, promised
 from .spec import Network, ServiceSpec
 from .state import BridgeView, World
@@ -27,9 +28,11 @@ class Networks:
         self._asked: set[str] = set()
         self._ports: dict[str, set[str]] = {}
         self._owners = dict(world.reserved)
+        self._macs: dict[str, str] = {}
         for name, record in world.records.items():
             for item in record.assigned.get("networks", []):
                 self._owners.update({item[key]: name for key in ("ipv4", "ipv6") if item.get(key)})
+                self._macs[item.get("mac", "")] = name
 
     def reserve(self, specs: t.Iterable[ServiceSpec]) -> None:
         """Keep what elements of this task ask for by number from being assigned to others."""
@@ -47,7 +50,9 @@ class Networks:
         if promise is not None and promise.get("addresses") is not None:
             ports = found.ports if found is not None else frozenset()
             gateways = tuple(canonical(str(route.get("via"))) for route in promise.get("routes") or ())
-            return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports, gateways)
+            mtu = promise.get("mtu") or (found.mtu if found is not None else None)
+            mac = found.mac if found is not None else promise.get("mac")
+            return BridgeView(tuple(promise["addresses"]), True, bool(promise.get("l2")), ports, gateways, mtu, mac)
         if found is None:
             raise ServiceRefused(
                 f"service {spec.name}: networks: there is no bridge {bridge} on this host: make it with"
@@ -81,6 +86,63 @@ class Networks:
         ports.add(link)
         return link
 
+    def _mac(self, spec: ServiceSpec, network: Network, view: BridgeView) -> str:
+        """The given MAC address, else one that follows from the names.
+
+        :raises ServiceRefused: somebody has the given one.
+        """
+        if network.mac is None:
+            return mac_address(spec.name, network.bridge)
+        owner = f"bridge {network.bridge}" if network.mac == view.mac else self._macs.get(network.mac, spec.name)
+        if owner != spec.name:
+            raise ServiceRefused(
+                f"service {spec.name}: networks: mac: {network.mac} belongs to {owner}: choose another, or leave it out"
+            )
+        self._macs[network.mac] = spec.name
+        return network.mac
+
+    def _routes(self, spec: ServiceSpec, network: Network, view: BridgeView, pool: Pool) -> tuple[tuple[str, str], ...]:
+        """The routes of a network, each with a router: the given one, else the bridge.
+
+        :raises ServiceRefused: the router is not behind that bridge, or can't be reached.
+        """
+        found = []
+        for to, via in network.routes:
+            version = 6 if ":" in to else 4
+            router = via or pool.gateway(version)
+            if router is None:
+                raise ServiceRefused(
+                    f"service {spec.name}: networks: routes: {to}: bridge {network.bridge} has no address of that family"
+                )
+            if not pool.inside(router):
+                raise ServiceRefused(
+                    f"service {spec.name}: networks: routes: {to}: {router} is outside of the subnets of bridge {network.bridge}:"
+                    " a router must be behind the same bridge"
+                )
+            owner = self._owners.get(router)
+            if owner is not None and not view.l2:
+                raise ServiceRefused(
+                    f"service {spec.name}: networks: routes: {to}: {router} belongs to {owner}, and services of this bridge reach"
+                    " each other by the host's routing only: leave via out, and give the bridge that route (option routes of"
+                    " daemonless.isolation.bridge), or set l2 for the bridge"
+                )
+            found.append((to, router))
+        return tuple(found)
+
+    @staticmethod
+    def _check_mtu(spec: ServiceSpec, network: Network, view: BridgeView, six: bool) -> None:
+        if network.mtu is None:
+            return
+        if view.mtu is not None and network.mtu > view.mtu:
+            raise ServiceRefused(
+                f"service {spec.name}: networks: mtu: {network.mtu} is above bridge {network.bridge}'s {view.mtu}:"
+                " larger packets would be lost there; raise that one first (option mtu of daemonless.isolation.bridge)"
+            )
+        if six and network.mtu < LEAST_MTU[6]:
+            raise ServiceRefused(
+                f"service {spec.name}: networks: mtu: {network.mtu}: IPv6 needs {LEAST_MTU[6]}, and bridge {network.bridge} has it"
+            )
+
     def attach(self, spec: ServiceSpec, network: Network) -> Attachment:
         """A network with its addresses: the given ones, else those of the record, else new ones."""
         pool = self.pool(spec, network.bridge)
@@ -103,10 +165,11 @@ class Networks:
                 " give it one (option addresses of daemonless.isolation.bridge)"
             )
         view = self.view(spec, network.bridge)
+        self._check_mtu(spec, network, view, found[6] is not None)
         return Attachment(
             network.bridge,
             self._plug(spec, network.bridge, view),
-            mac_address(spec.name, network.bridge),
+            self._mac(spec, network, view),
             found[4],
             found[6],
             pool.gateway(4),
@@ -116,4 +179,8 @@ class Networks:
             pool.length(found[4]) if view.l2 else 32,
             pool.length(found[6]) if view.l2 else 128,
             tuple(version for version in (4, 6) if found[version] in view.gateways),
+            pool.subnets,
+            network.mtu,
+            network.default_route,
+            self._routes(spec, network, view, pool),
         )

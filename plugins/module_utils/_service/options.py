@@ -17,6 +17,15 @@ STATES = ("present", "started", "stopped", "restarted", "absent")
 _NETWORK = {
     "bridge": {"type": "str"},
     "address": {"type": "list", "elements": "str", "default": ["auto"]},
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+    "default_route": {"type": "bool", "default": True},
+    "routes": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"to": {"type": "str"}, "via": {"type": "str"}},
+        "default": [],
+    },
 }
 _MOUNT = {
     "type": {"type": "str", "choices": ["bind", "volume"], "default": "bind"},

@@ -17,9 +17,10 @@ from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
+from .netoptions import parse_networks
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
-from .spec import BindMount, Dns, Gate, Health, Network, Restart, ServiceSpec, Tmpfs, VolumeMount
+from .spec import BindMount, Dns, Gate, Health, Restart, ServiceSpec, Tmpfs, VolumeMount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -82,33 +83,6 @@ def _target(value: str | None, option: str) -> str:
     if target in FIXED:
         raise InvalidOption(f"{option}: {target} is made by the options hostname, dns and extra_hosts")
     return target
-
-
-def _network(given: t.Mapping[str, t.Any], option: str) -> Network:
-    if not given.get("bridge"):
-        raise InvalidOption(f"{option}: bridge: needed")
-    found: dict[int, str] = {}
-    for text in given["address"]:
-        if text == "auto":
-            continue
-        try:
-            address = ipaddress.ip_address(text.strip())
-        except ValueError:
-            raise InvalidOption(
-                f"{option}: address: {text!r} is neither auto nor an IP address without a prefix"
-            ) from None
-        if address.version in found:
-            raise InvalidOption(f"{option}: address: at most one address of each family")
-        found[address.version] = str(address)
-    return Network(given["bridge"], found.get(4), found.get(6))
-
-
-def _networks(given: t.Sequence[t.Mapping[str, t.Any]], name: str) -> tuple[Network, ...]:
-    found = tuple(_network(item, f"{name}: networks") for item in given)
-    bridges = [network.bridge for network in found]
-    if len(set(bridges)) < len(bridges):
-        raise InvalidOption(f"{name}: networks: a bridge is named more than once")
-    return found
 
 
 def _source(item: t.Mapping[str, t.Any], option: str) -> str:
@@ -336,7 +310,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     if seccomp not in ("default", "unconfined"):
         seccomp = _absolute(seccomp, f"{name}: seccomp: default, unconfined or the path of a profile")
     binds, volumes, memory = _mounts(options, name)
-    networks = _networks(options["networks"], name)
+    networks = parse_networks(options["networks"], name)
     health = _health(options.get("health"), name)
     environment = _environment(options["environment"], name)
     check_environment(environment, bool(options.get("allow_secrets_in_environment")), name)

@@ -18,15 +18,34 @@ LIVE = frozenset({"health", "restart", "stop_signal", "stop_timeout"})
 
 @dataclass(frozen=True)
 class Network:
-    """One network: its bridge, and the addresses that were given (None: assigned once)."""
+    """One network: its bridge, and what was given of its addresses, its MAC address (None: assigned once), and its routes.
+
+    `routes` are networks with the router by which they are reached, None for the bridge.
+    """
 
     bridge: str
     ipv4: str | None = None
     ipv6: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    default_route: bool = True
+    routes: tuple[tuple[str, str | None], ...] = ()
 
     def canonical(self) -> dict[str, t.Any]:
-        """The form that the record keeps."""
-        return {"bridge": self.bridge, "address": [item for item in (self.ipv4, self.ipv6) if item] or ["auto"]}
+        """The form that the record keeps: what was left at its default is not in it."""
+        found: dict[str, t.Any] = {
+            "bridge": self.bridge,
+            "address": [item for item in (self.ipv4, self.ipv6) if item] or ["auto"],
+        }
+        if self.mac:
+            found["mac"] = self.mac
+        if self.mtu:
+            found["mtu"] = self.mtu
+        if not self.default_route:
+            found["default_route"] = False
+        if self.routes:
+            found["routes"] = [f"{to} via {via}" if via else to for to, via in self.routes]
+        return found
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Instance:
 class BridgeView:
     """A bridge as services see it: its addresses with prefixes, whether it is ours, one broadcast domain, and its ports.
 
-    `gateways` are addresses of services that the bridge's routes lead through.
+    `gateways` are addresses of services that the bridge's routes lead through. `mtu` and `mac` are None where it is only promised.
     """
 
     addresses: tuple[str, ...] = ()
@@ -78,6 +78,8 @@ class BridgeView:
     l2: bool = False
     ports: frozenset[str] = frozenset()
     gateways: tuple[str, ...] = ()
+    mtu: int | None = None
+    mac: str | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,12 @@ def _instances(
     return {name: _by_systemd(name, records.get(name), shown.get(unit_name(name), {})) for name in wanted}
 
 
+def _link(name: str) -> tuple[int | None, str | None]:
+    """MTU and MAC address of a link."""
+    mtu, mac = (read_text(f"/sys/class/net/{name}/{part}") for part in ("mtu", "address"))
+    return int(mtu) if mtu else None, mac.strip() if mac else None
+
+
 def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
     """The bridges that are named and there: by our record of the bridge, else by the kernel."""
     named = {network.bridge for spec in specs for network in spec.networks}
@@ -229,7 +237,9 @@ def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
         spec = records[name].spec
         links = frozenset(os.listdir(f"/sys/class/net/{name}/brif"))
         gateways = tuple(sorted({route.partition(" via ")[2] for route in spec.get("routes", ())}))
-        found[name] = BridgeView(tuple(spec.get("addresses", ())), True, bool(spec.get("l2")), links, gateways)
+        found[name] = BridgeView(
+            tuple(spec.get("addresses", ())), True, bool(spec.get("l2")), links, gateways, *_link(name)
+        )
     if there - set(found):
         for link in iproute.links():
             if link.get("ifname") in there and link["ifname"] not in found:
@@ -238,7 +248,9 @@ def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
                         f"{item['local']}/{item['prefixlen']}"
                         for item in link.get("addr_info", [])
                         if item.get("scope") == "global"
-                    )
+                    ),
+                    mtu=link.get("mtu"),
+                    mac=link.get("address"),
                 )
     return found
 
