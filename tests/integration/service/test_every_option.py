@@ -82,6 +82,17 @@ def link(see: Inside) -> t.Any:
     return see["interfaces"]
 
 
+def ip(command: str, *words: str) -> t.Callable[[Host, Inside], t.Any]:
+    """Whether words are in what ip(8) tells of the service's network namespace."""
+
+    def look(host: Host, _see: Inside) -> t.Any:
+        pid = host.see("web")["pid"]
+        told = host.world.sh(f"pid={pid}; nsenter --net=/proc/$pid/ns/net ip {command}")
+        return all(word in told for word in words)
+
+    return look
+
+
 def health(**given: t.Any) -> dict[str, t.Any]:
     """A health check with an option changed."""
     return {**HEALTH, **given}
@@ -165,6 +176,46 @@ ROWS: dict[str, Row] = {
         link,
         ["eth0", "lo"],
         ["eth0", "eth1", "lo"],
+        line="networks",
+    ),
+    "mac": row(
+        "networks",
+        [{"bridge": "iso0"}],
+        [{"bridge": "iso0", "mac": "02:00:00:00:00:77"}],
+        ip("link show eth0", "02:00:00:00:00:77"),
+        False,
+        True,
+        line="networks",
+    ),
+    "mtu": row(
+        "networks",
+        [{"bridge": "iso0"}],
+        [{"bridge": "iso0", "mtu": 1400}],
+        ip("link show eth0", "mtu 1400"),
+        False,
+        True,
+        line="networks",
+    ),
+    "default_route": row(
+        "networks",
+        [{"bridge": "iso0"}, {"bridge": "iso1"}],
+        [{"bridge": "iso0", "default_route": False}, {"bridge": "iso1"}],
+        ip("route show default", "via 10.89.0.1 dev eth1"),
+        False,
+        True,
+        line="networks",
+    ),
+    "routes": row(
+        "networks",
+        [{"bridge": "iso0"}],
+        [{"bridge": "iso0", "routes": [{"to": "192.0.2.0/24"}, {"to": "2001:db8:7::/48", "via": "fd88::99"}]}],
+        ip(
+            "route show 192.0.2.0/24; nsenter --net=/proc/$pid/ns/net ip -6 route show 2001:db8:7::/48",
+            "10.88.0.1",
+            "fd88::99",
+        ),
+        False,
+        True,
         line="networks",
     ),
     "order of networks": row(
