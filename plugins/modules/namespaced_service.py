@@ -27,6 +27,9 @@ notes:
   - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
   - "Its network namespace belongs to its user namespace. An OCI hook, C(/usr/local/libexec/isolation/network), joins it with its bridges. Each address is a /32
     (or /128) with an on-link gateway, so that all flows between services go through the host's routing."
+  - "Services of one project that share a bridge find each other by name: O(service) and O(networks[].aliases) are in C(/etc/hosts). A name means
+    the service address, if M(daemonless.isolation.nat_portmap) has one for an owner of that name, else the address of the instance that is
+    started at boot. The files of running services are renewed in place by the run that changes something, without a restart."
   - 32-bit programs do not run under the default O(seccomp) profile.
 options:
   name:
@@ -177,6 +180,14 @@ options:
         type: list
         elements: str
         default: [auto]
+      aliases:
+        description:
+          - More names by which the other services of the project on this bridge reach it, beside that of O(service). They are in
+            their C(/etc/hosts), which running ones see at once. A name of another service comes before an alias.
+          - A change of them alone is live.
+        type: list
+        elements: str
+        default: []
       mac:
         description:
           - The MAC address of its interface. By default one that follows from the names of instance and bridge, and stays the same.

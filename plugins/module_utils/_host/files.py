@@ -103,6 +103,41 @@ class WriteFile:
         write_atomic(self.path, self.text, self.mode)
 
 
+NEXT = ".new"
+"""Ends the name of a file's content to be, until that is in the file itself."""
+
+
+@dataclass(frozen=True)
+class UpdateFile:
+    """Step: make a file have this content without making another file: a mount of the file itself shows it at once.
+
+    The new content is kept beside it meanwhile, so that what was interrupted can be finished before the next use.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    def run(self) -> None:
+        """Write it; a file that is not there is made."""
+        if not os.path.exists(self.path):
+            write_atomic(self.path, self.text, self.mode)
+            return
+        write_atomic(self.path + NEXT, self.text, self.mode)
+        content = self.text.encode(errors="surrogateescape")
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.pwrite(descriptor, content[written:], written)
+            os.ftruncate(descriptor, len(content))
+            os.fchmod(descriptor, self.mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        remove_file(self.path + NEXT)
+
+
 @dataclass(frozen=True)
 class RemoveFile:
     """Step: make a file not be there; with `top`, empty parents below and including `top` go too."""

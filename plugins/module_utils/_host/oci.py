@@ -83,6 +83,10 @@ link set $link type bridge_slave isolated $apart hairpin $hairpin
 link set $link up
 BATCH
 done <"$bundle/network"
+# The host may still know another MAC address for one of its addresses: that of an earlier instance, or an earlier one of its own.
+while read -r kind verb address _rest; do
+  [ "$kind $verb" != 'address add' ] || echo "neighbour flush to ${{address%/*}}"
+done <"$bundle/network.ip" | ip -force -batch - >/dev/null 2>&1 || :
 # No router advertisement may change routes in there.
 nsenter --net="/proc/$pid/ns/net" sh -c '
   for conf in /proc/sys/net/ipv6/conf/*; do
@@ -109,6 +113,9 @@ for folder in {DELAYS} {PID_FOLDER}; do [ -d $folder ] || mkdir -p $folder; done
 [ ! -e "$state" ] || read -r delay began <"$state"
 case $1 in
 begin)
+  # What was interrupted while it wrote the names of siblings: nothing has the file mounted now.
+  hosts={_paths.INSTANCES}/$2/hosts
+  [ ! -e "$hosts.new" ] || mv -f "$hosts.new" "$hosts"
   if [ "$delay" != 0 ]; then
     trap 'kill "$sleeper" 2>/dev/null; exit 1' TERM
     sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))" &

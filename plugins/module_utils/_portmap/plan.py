@@ -10,9 +10,10 @@ import functools
 import typing as t
 from dataclasses import dataclass, field
 
-from .. import _paths
+from .. import _paths, _siblings
 from .._host.boot import EnsureBoot, TidyBoot
 from .._host.files import RemoveFile, WriteFile
+from .._host.hosts import RenewHosts
 from .._host.netlink import Flow, ForgetUdp
 from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
@@ -260,6 +261,22 @@ def _verify(world: World, target: Target, specs: t.Sequence[PortmapSpec], projec
     return [VerifyOrRevert(checks, tuple(_back(world, target, specs, project)))] if checks else []
 
 
+def _names(specs: t.Sequence[PortmapSpec], world: World, project: str) -> list[tuple[str, Change]]:
+    """Lines about names of services that mean another address for their siblings, each with the service."""
+    after = {name: record for name, record in world.records.items() if all(spec.name != name for spec in specs)}
+    after.update({spec.name: Record(LAYER, spec.name, project, spec.kept, {}) for spec in specs if spec.present})
+    stable = [_siblings.of_portmaps(records.values()) for records in (world.records, after)]
+    if stable[0] == stable[1]:
+        return []
+    found: dict[tuple[str, str], Change] = {}
+    for record in world.services.values():
+        if record.project == project:
+            old, new = (_siblings.siblings(record, world.services, world.booted, one) for one in stable)
+            for (service, name), (first, second) in _siblings.differing(old, new).items():
+                found[service, name] = Change(f"name {name}", first or None, second or None)
+    return [(service, line) for (service, _name), line in sorted(found.items(), key=lambda one: one[0])]
+
+
 def _common_changes(world: World, target: Target, touched: bool) -> list[Change]:
     """Lines about what all owners share; files that differ because a mapping does need none."""
     changes = []
@@ -295,6 +312,10 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
             check_service_addresses(spec, desired, world.own)
     target = _target(desired, world, scope)
     drafts = [_element(spec, world, project) for spec in specs]
+    names = _names(specs, world, project)
+    for spec, draft in zip(specs, drafts):
+        if draft[0]:
+            draft[0].extend(line for service, line in names if service == spec.name)
     touched = any(changes for changes, _before_, _after in drafts)
     for index, spec in enumerate(specs):
         if spec.present:
@@ -309,7 +330,7 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
             changes=tuple(changes),
             prepare=tuple(before) if changes else (),
             steps=tuple(after) if changes else (),
-            finish=(finish,) if index == last else (),
+            finish=((RenewHosts(project),) if names else ()) + (finish,) if index == last else (),
             result=describe(spec) if spec.present else {"name": spec.name, "state": "absent"},
             warnings=world.warnings if index == 0 else (),
         )

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._host import boot, firewalls, iproute, nft, sockets
+from .._host import boot, firewalls, hosts, iproute, nft, sockets
 from .._host.files import read_text
 from .._host.nfnetlink import ChangedMeanwhile, Reader, generation
 from .._host.probe import now
@@ -50,6 +50,8 @@ class World:
     script: str | None = None
     boot_gaps: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    services: t.Mapping[str, Record] = field(default_factory=dict)
+    booted: frozenset[str] = frozenset()
 
 
 def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str, str]]) -> set[int]:
@@ -135,6 +137,8 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
         script=read_text(SCRIPT),
         boot_gaps=boot.gaps(),
         warnings=warnings.result(),
+        services=load_records("service"),
+        booted=hosts.booted(),
     )
 
 

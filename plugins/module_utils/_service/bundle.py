@@ -15,6 +15,7 @@ from .. import _idrange
 from .._bridge import ports
 from .._host import secrets
 from .._host.volumes import mount_point
+from .._siblings import Sibling, hosts_text
 from . import namespaces, seccomp
 from .secret_options import FOLDER
 from .spec import ServiceSpec
@@ -107,6 +108,7 @@ class Facts:
     masked: tuple[str, ...] = ()
     profile: t.Mapping[str, t.Any] | None = None
     cgroup: str | None = None
+    siblings: tuple[Sibling, ...] = ()
     groups: tuple[int, ...] = ()
     joined: str | None = None
     time: bool = False
@@ -119,15 +121,6 @@ def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
         lines.append("search " + " ".join(spec.dns.search))
     if spec.dns.options:
         lines.append("options " + " ".join(spec.dns.options))
-    return "".join(line + "\n" for line in lines)
-
-
-def hosts_file(spec: ServiceSpec, attachments: t.Sequence[Attachment]) -> str:
-    """The service's own names, and those that were asked for (hosts(5))."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    own = [address for item in attachments[:1] for address in (item.ipv4, item.ipv6) if address]
-    lines += [f"{address} {spec.hostname}" for address in own or ["127.0.1.1"]]
-    lines += [f"{address} {host}" for host, address in spec.extra_hosts]
     return "".join(line + "\n" for line in lines)
 
 
@@ -318,10 +311,11 @@ def config(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
 
 def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
     """The bundle: content and mode by path."""
+    own = [address for item in facts.attachments[:1] for address in (item.ipv4, item.ipv6) if address]
     named = {
         CONFIG_FILE: (json.dumps(config(spec, facts), indent=1, sort_keys=True) + "\n", 0o600),
         "resolv.conf": (resolv_conf(spec, facts.nameservers), 0o644),
-        "hosts": (hosts_file(spec, facts.attachments), 0o644),
+        "hosts": (hosts_text(spec.hostname, own, spec.extra_hosts, facts.siblings), 0o644),
         "hostname": (spec.hostname + "\n", 0o644),
     }
     if facts.attachments:

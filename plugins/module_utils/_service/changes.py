@@ -21,7 +21,17 @@ from .upgrade import completed, same_assigned
 _BY_KEY = ("namespaces", "environment", "sysctls", "extra_hosts", "rlimits")
 """Options with a line of the diff for each of their keys."""
 
-KNOWN_FILES = ("config.json", "resolv.conf", "hosts", "hostname", "network", "network.ip", ports.GUARD_FILE, "joins")
+KNOWN_FILES = (
+    "config.json",
+    "resolv.conf",
+    "hosts",
+    "hosts.new",
+    "hostname",
+    "network",
+    "network.ip",
+    ports.GUARD_FILE,
+    "joins",
+)
 
 
 def _shown(key: str, value: t.Any) -> t.Any:
@@ -50,8 +60,13 @@ def _shown(key: str, value: t.Any) -> t.Any:
 def _shown_network(item: t.Mapping[str, t.Any]) -> str:
     words = [item["bridge"], *item["address"]]
     words += [f"{key} {item[key]}" for key in ("mac", "mtu") if key in item]
+    words += [f"alias {alias}" for alias in item.get("aliases", ())]
     words += [] if item.get("default_route", True) else ["no default route"]
     return " ".join(words + [f"to {route}" for route in item.get("routes", ())])
+
+
+def _without_aliases(networks: t.Any) -> list[dict[str, t.Any]]:
+    return [{key: value for key, value in item.items() if key != "aliases"} for item in networks or ()]
 
 
 def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
@@ -68,6 +83,8 @@ def _option_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> l
         if before == after:
             continue
         effect = secrets.effect(before, after) if key == "secrets" else "live" if key in LIVE else "restart"
+        if key == "networks" and _without_aliases(before) == _without_aliases(after):
+            effect = "live"
         if key in _BY_KEY:
             first, second = before or {}, after or {}
             changes += [
@@ -132,6 +149,8 @@ def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
         else:
             before = "edited"
         bundle = path.startswith(_paths.LIB) and before in ("edited", "missing")
+        if there is not None and name == "hosts":  # it is written anew in place, so that a running service sees it
+            bundle, before = False, "other names"
         changes.append(Change(f"artifact {name}", before, "as asked for", "restart" if bundle else "live"))
     return changes
 

@@ -10,6 +10,7 @@ import hashlib
 import typing as t
 from dataclasses import dataclass
 
+from .. import _siblings
 from .._errors import InvalidOption
 from .._host import oci, runit, systemd
 from .._host.libexec import path as helper_path
@@ -184,6 +185,12 @@ def desired(
             f" the same service (service: {joined.service if joined is not None else spec.service})"
         )
     attachments = tuple(nets.attach(spec, network) for network in spec.networks)
+    others = _siblings.siblings(
+        Record(LAYER, spec.name, project, spec.record(), {"networks": [item.record() for item in attachments]}),
+        world.records,
+        world.booted,
+        world.stable,
+    )
     uid, gid = resolve_user(spec, root)
     servers = _nameservers(spec, world, known)
     cgroup = cgroup_path(spec.name, spec.slice)
@@ -202,6 +209,7 @@ def desired(
         masked=world.masked,
         profile=world.profiles.get(spec.seccomp),
         cgroup=None if world.systemd else cgroup,
+        siblings=others,
         groups=resolve_groups(spec, root),
         joined=None if joined is None else joined.instance,
         time=has_time_namespaces(spec, runtime, world),

@@ -14,6 +14,7 @@ from .._errors import InvalidOption
 from .spec import Network
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 LEAST_MTU = {4: 68, 6: 1280}
 """RFC 791 and RFC 8200."""
 
@@ -72,6 +73,13 @@ def _route(given: t.Mapping[str, t.Any], option: str) -> tuple[str, str | None]:
     return str(to), str(via)
 
 
+def _aliases(given: t.Iterable[str], option: str) -> tuple[str, ...]:
+    for alias in given:
+        if len(alias) > 253 or not HOSTNAME.fullmatch(alias) or alias == "localhost":
+            raise InvalidOption(f"{option}: aliases: {alias!r} is not a name that a host can have")
+    return tuple(sorted(set(given)))
+
+
 def _network(given: t.Mapping[str, t.Any], option: str) -> Network:
     if not given.get("bridge"):
         raise InvalidOption(f"{option}: bridge: needed")
@@ -89,6 +97,7 @@ def _network(given: t.Mapping[str, t.Any], option: str) -> Network:
         mtu,
         default is None or bool(default),
         tuple(routes),
+        _aliases(given.get("aliases") or (), option),
     )
 
 

@@ -17,6 +17,7 @@ STATES = ("present", "started", "stopped", "restarted", "absent")
 _NETWORK = {
     "bridge": {"type": "str"},
     "address": {"type": "list", "elements": "str", "default": ["auto"]},
+    "aliases": {"type": "list", "elements": "str", "default": []},
     "mac": {"type": "str"},
     "mtu": {"type": "int"},
     "default_route": {"type": "bool", "default": True},

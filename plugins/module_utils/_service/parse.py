@@ -17,7 +17,7 @@ from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
-from .netoptions import parse_networks
+from .netoptions import HOSTNAME, parse_networks
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Health, Restart, ServiceSpec, Tmpfs, VolumeMount
@@ -46,7 +46,6 @@ SYSCTLS = tuple(begin for begin, _kind in OWNED)
 RESERVED = ("/proc", "/sys", "/dev")
 FIXED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?")
 
 
@@ -200,7 +199,7 @@ def _dns(given: t.Mapping[str, t.Any] | None, name: str) -> Dns:
 
 def _extra_hosts(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
     for host in given:
-        if not _HOSTNAME.fullmatch(host):
+        if not HOSTNAME.fullmatch(host):
             raise InvalidOption(f"{name}: extra_hosts: {host!r} is not a host name")
     return tuple(sorted((host, _ip(str(address), f"{name}: extra_hosts: {host}")) for host, address in given.items()))
 
@@ -299,7 +298,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     if purged:
         raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
     hostname = options.get("hostname") or service
-    if len(hostname) > 64 or not _HOSTNAME.fullmatch(hostname):
+    if len(hostname) > 64 or not HOSTNAME.fullmatch(hostname):
         raise InvalidOption(f"{name}: hostname: {hostname!r} is not a host name of at most 64 characters")
     if not _USER.fullmatch(options["user"]):
         raise InvalidOption(f"{name}: user: {options['user']!r}: write uid:gid, a name, or name:group")

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import enter, oci, secrets, systemd, volumes
+from .._host import enter, hosts, oci, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
-from .._host.files import RemoveFile, WriteFile
+from .._host.files import RemoveFile, UpdateFile, WriteFile
 from .._host.libexec import path as helper_path
 from .._host.nft import ApplyRuleset
 from .._host.records import DropRecord, Record, SaveRecord, check_project
@@ -26,6 +26,7 @@ from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
 from .joins import Joins
+from .names import Names
 from .networks import Networks
 from .promises import Promises, ServiceRefused
 from .secrets import SecretPlan, check_offered, plan_secrets
@@ -110,7 +111,7 @@ def _prepare(want: Desired, instance: Instance, world: World, claimed: t.Sequenc
         if world.helpers.get(helper) != (text, 0o755)
     ]
     steps += [
-        WriteFile(path, text, mode)
+        (UpdateFile if path == hosts.hosts_file(name) and path in instance.files else WriteFile)(path, text, mode)
         for path, (text, mode) in want.artifacts.items()
         if instance.files.get(path) != (text, mode)
     ]
@@ -270,6 +271,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     helpers = _helper_changes([spec for spec in specs if spec.present], world)
     named = Plans(world.volumes, world.records, specs, project)
     said: set[str] = set()
+    renamed = Names(world, specs, project)
     for spec in specs:
         if not spec.present:
             joins.check_unused(spec.name)
@@ -287,9 +289,11 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
             world.instances[spec.name].running is not None,
         )
         one = _plan_present(spec, world, want, project, helpers, claim, hidden)
+        renamed.note(spec, want.record)
         helpers = []
         plans.append(_quietly(one, said))
-    shared: list[Step] = []
+    plans = renamed.told(plans)
+    shared: list[Step] = renamed.shared()
     units = [step for one in plans for step in one.prepare if isinstance(step, (WriteFile, RemoveFile))]
     if any(step.path.startswith(_paths.UNITS + "/") for step in units):
         shared.append(systemd.DAEMON_RELOAD)

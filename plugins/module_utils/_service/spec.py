@@ -20,7 +20,8 @@ LIVE = frozenset({"health", "restart", "stop_signal", "stop_timeout"})
 class Network:
     """One network: its bridge, and what was given of its addresses, its MAC address (None: assigned once), and its routes.
 
-    `routes` are networks with the router by which they are reached, None for the bridge.
+    `routes` are networks with the router by which they are reached, None for the bridge. `aliases` are more names that siblings
+    there know the service by.
     """
 
     bridge: str
@@ -30,6 +31,7 @@ class Network:
     mtu: int | None = None
     default_route: bool = True
     routes: tuple[tuple[str, str | None], ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def canonical(self) -> dict[str, t.Any]:
         """The form that the record keeps: what was left at its default is not in it."""
@@ -37,6 +39,8 @@ class Network:
             "bridge": self.bridge,
             "address": [item for item in (self.ipv4, self.ipv6) if item] or ["auto"],
         }
+        if self.aliases:
+            found["aliases"] = list(self.aliases)
         if self.mac:
             found["mac"] = self.mac
         if self.mtu:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, enter, iproute, oci, proc, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, enter, hosts, iproute, oci, proc, runit, secrets, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -22,6 +22,7 @@ from .._host.oci import Runtime
 from .._host.records import Record, load_records
 from .._rootfs import state as _rootfs
 from .._rootfs.state import RootfsView
+from .._siblings import ServiceAddress
 from . import secrets as _secrets
 from .roots import Root, lacks_command, roots
 from .spec import ServiceSpec
@@ -117,6 +118,8 @@ class World:
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
     enter: str = ""
     time_namespaces: bool = True
+    booted: frozenset[str] = frozenset()
+    stable: tuple[ServiceAddress, ...] = ()
 
 
 def directory(name: str) -> str:
@@ -331,6 +334,8 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             {spec.name: _secrets.wanted(spec, records.get(spec.name)) for spec in specs if spec.present}
         ),
         time_namespaces=os.path.exists("/proc/self/ns/time"),
+        booted=hosts.booted(),
+        stable=hosts.service_addresses(),
     )
 
 

@@ -1,0 +1,81 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a task changes of the names that services have for each other. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from .. import _siblings
+from .._host.hosts import RenewHosts
+from .._host.records import Record
+from .._plan import Change, Plan, Step
+from .spec import ServiceSpec
+from .state import World
+
+
+class Names:
+    """The instances of a project as they stand after a task: their records, and who is started at boot."""
+
+    def __init__(self, world: World, specs: t.Sequence[ServiceSpec], project: str) -> None:
+        self._world = world
+        self._specs = specs
+        self._project = project
+        gone = {spec.name for spec in specs if not spec.present}
+        self._after = {name: record for name, record in world.records.items() if name not in gone}
+        self._fresh = False
+        booted = set(world.booted)
+        for spec in specs:
+            if spec.state in ("stopped", "absent"):
+                booted.discard(spec.name)
+            elif spec.state != "present":
+                booted.add(spec.name)
+                booted.discard(spec.replaces or "")
+        self._booted = frozenset(booted)
+
+    def note(self, spec: ServiceSpec, record: Record) -> None:
+        """The record of an element as it is to be."""
+        self._fresh = self._fresh or spec.name not in self._after
+        self._after[spec.name] = record
+
+    def _changes(self) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
+        """Names that those who are there already will have other addresses for."""
+        found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+        world = self._world
+        for name, before in world.records.items():
+            after = self._after.get(name)
+            if after is None or after.project != self._project:
+                continue
+            old = _siblings.siblings(before, world.records, world.booted, world.stable)
+            new = _siblings.siblings(after, self._after, self._booted, world.stable)
+            for key, both in _siblings.differing(old, new).items():
+                found.setdefault(key, both)
+        return found
+
+    def told(self, plans: t.Sequence[Plan]) -> list[Plan]:
+        """The plans, where a name changes with a line about it, and a step that renews the files once it is so."""
+        lines: dict[int, list[Change]] = {}
+        owners = {spec.service: index for index, spec in reversed(list(enumerate(self._specs))) if plans[index].changed}
+        # Of an instance that is removed, only the record tells the service.
+        for index, spec in enumerate(self._specs):
+            record = self._world.records.get(spec.name)
+            if record is not None and not spec.present and plans[index].changed:
+                owners.setdefault(str(record.spec.get("service", spec.name)), index)
+        for (service, name), (before, after) in sorted(self._changes().items()):
+            if service in owners:
+                line = Change(f"name {name}", before or None, after or None)
+                lines.setdefault(owners[service], []).append(line)
+        return [self._with(plan, lines.get(index, [])) for index, plan in enumerate(plans)]
+
+    def _with(self, plan: Plan, lines: t.Sequence[Change]) -> Plan:
+        if not lines:
+            return plan
+        return replace(plan, changes=(*plan.changes, *lines), finish=(*plan.finish, RenewHosts(self._project)))
+
+    def shared(self) -> list[Step]:
+        """Before the first start: who is new finds the others, and they find it."""
+        together = len(self._after) > 1
+        return [RenewHosts(self._project)] if self._fresh and together else []
