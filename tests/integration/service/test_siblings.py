@@ -127,6 +127,6 @@ def test_two_that_start_together_know_each_other_from_the_start(host: Host) -> N
         for name, other in (("one", "two"), ("two", "one"))
     ]
     done = host.world.cycle("namespaced_service", aggregate=elements)
-    for name, other in ((0, 1), (1, 0)):
-        address = done["results"][other]["service"]["addresses"][0]["ipv4"]
-        assert f"found {address}" in host.log(("one", "two")[name])
+    results = {entry["name"]: entry["service"] for entry in done["results"]}
+    for name, other in (("one", "two"), ("two", "one")):
+        assert f"found {own(results[other])[0]}" in host.log(name)
