@@ -201,7 +201,7 @@ services:
     - C(ids) are the ids that its command runs with, inside and on the host.
     - C(networks) are its links. C(name) is the end inside, C(interface) the host's. C(traffic) counts as the service does (what it
       receives is C(rx)), and is V(null) where there is no such link now.
-    - C(published) are the host's ports that lead to it, and the portmap that owns each. RV(portmaps[].applied) tells whether the kernel has them.
+    - C(published) are the host's ports that lead to it, and the portmap that owns each. C(applied) of RV(portmaps) tells whether the kernel has them.
     - C(usage), C(peak), C(pressure), C(throttling) and C(oom_kills) are of its own control group, in the words of RV(slices). They are V(null)
       unless it runs.
     - C(enabled) tells whether it is started at the next boot, C(log) where its output goes. C(started_at) is in UTC.

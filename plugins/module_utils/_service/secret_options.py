@@ -33,7 +33,8 @@ SECRET: dict[str, t.Any] = {
     "persist": {"type": "bool", "default": True},
     "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
 }
-SECRETS: dict[str, t.Any] = {"type": "list", "elements": "dict", "options": SECRET, "default": []}
+# Names only: what is secret is in secret_values.
+SECRETS: dict[str, t.Any] = {"type": "list", "elements": "dict", "options": SECRET, "default": [], "no_log": False}
 BESIDE: dict[str, t.Any] = {"secret_values": {"type": "dict", "no_log": True}}
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")

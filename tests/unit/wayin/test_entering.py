@@ -69,7 +69,7 @@ def test_what_answers_mean(status: int, errors: str, message: t.Optional[str]) -
     assert found is None if message is None else found is not None and message in found
 
 
-FOUND = {"name": "web-1", "service": "web", "project": "default", "addresses": [], "slice": None}
+FOUND: dict[str, t.Any] = {"name": "web-1", "service": "web", "project": "default", "addresses": [], "slice": None}
 
 
 @pytest.mark.parametrize(
