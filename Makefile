@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-network bench demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-inside test-network bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -44,6 +44,9 @@ test-cgroup: setup ## limits of slices by systemd and by control group files on 
 
 test-power: setup ## cut the power of such a machine at random moments of a run, and look at what it has then; ARGS="bookworm ROUNDS SEED"
 	@tests/machine/power $(ARGS)
+
+test-inside: setup ## go over ssh to such a machine, and from there into its services; ARGS=trixie for Debian 13
+	@tests/machine/inside $(ARGS)
 
 test-network: setup ## flush the ruleset of such a machine under a scan, restart managers of networks; ARGS=trixie for Debian 13
 	@tests/machine/network $(ARGS)
