@@ -20,8 +20,8 @@ description:
     run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
 notes:
   - "The last line of a diff tells what all of it does to a running service: C(effect: live), or C(effect: restart)."
-  - "A change restarts the service, but for changes of O(health), O(restart), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and O(replaces), which
-    don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
+  - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and
+    O(replaces), which don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
     stay beside it.
   - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
@@ -377,6 +377,12 @@ options:
       - Addresses by host name, for its C(/etc/hosts).
     type: dict
     default: {}
+  reload_signal:
+    description:
+      - The signal that asks it to read its configuration again, such as V(SIGHUP). Its init hands it on. A program that does not handle the
+        signal is ended by it.
+      - It is sent by O(state=reloaded), and by C(systemctl reload) or C(sv hup).
+    type: str
   stop_signal:
     description:
       - The signal that asks it to end.
@@ -487,10 +493,12 @@ options:
   state:
     description:
       - V(started) runs it, now and at boot. V(stopped) does neither, and keeps its address and files. V(restarted) starts it anew each time.
+      - V(reloaded) sends O(reload_signal) each time, to one that runs. One that does not is started, and one that must be restarted for another
+        change is restarted instead.
       - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
       - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
     type: str
-    choices: [present, started, stopped, restarted, absent]
+    choices: [present, started, stopped, restarted, reloaded, absent]
     default: started
   expect:
     description:
@@ -621,6 +629,39 @@ EXAMPLES = r"""
     namespaces:
       user: service:web
       network: service:web
+
+- name: Be found as mail, too, over a second network that has a router of its own
+  daemonless.isolation.namespaced_service:
+    name: post
+    rootfs: post
+    command: [/usr/sbin/postd, --foreground]
+    networks:
+      - bridge: iso0
+        aliases: [mail]
+      - bridge: iso1
+        mac: "02:00:00:00:00:25"
+        mtu: 1400
+        routes:
+          - to: 192.0.2.0/24
+            via: 10.89.0.254
+    reload_signal: SIGHUP
+
+- name: Have it read its configuration again
+  daemonless.isolation.namespaced_service:
+    name: post
+    rootfs: post
+    command: [/usr/sbin/postd, --foreground]
+    networks:
+      - bridge: iso0
+        aliases: [mail]
+      - bridge: iso1
+        mac: "02:00:00:00:00:25"
+        mtu: 1400
+        routes:
+          - to: 192.0.2.0/24
+            via: 10.89.0.254
+    reload_signal: SIGHUP
+    state: reloaded
 
 - name: Remove a service
   daemonless.isolation.namespaced_service:

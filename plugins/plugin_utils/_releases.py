@@ -33,6 +33,7 @@ LIVE = frozenset(
         "health",
         "gate",
         "restart",
+        "reload_signal",
         "runtime_policy",
         "stop_timeout",
         "strategy",

@@ -24,6 +24,9 @@ SERVICES = _paths.ETC + "/runit/sv"
 """Service directories; each is linked from a directory that runsvdir watches."""
 
 LOGS = "/var/log/isolation"
+RELOAD = "control/h"
+"""What runsv(8) runs when it is told to hang up, within a service directory."""
+
 _KNOWN = ("/etc/service", "/var/service", "/service", _paths.ETC + "/runit/enabled")
 SCAN = 12.0
 """Seconds that runsvdir may take to find a new service: it looks every five."""

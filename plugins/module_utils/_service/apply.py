@@ -203,6 +203,23 @@ class Stop:
         self.handle.stop()
 
 
+@dataclass(frozen=True)
+class Reload:
+    """Step: have a running instance read its configuration again."""
+
+    handle: Handle
+
+    def run(self) -> None:
+        """Let its supervisor send the signal.
+
+        :raises IsolationError: there is no supervisor, or it refused.
+        """
+        if self.handle.systemd:
+            systemd.Systemctl("reload", (unit_name(self.handle.name),)).run()
+        else:
+            runit.control(runit.directory(self.handle.name), "h")
+
+
 def _ask(health: Health | None, address: str | None) -> str | None:
     if health is None or address is None:
         return None

@@ -11,6 +11,7 @@ import typing as t
 
 from .. import _paths
 from .._bridge import ports
+from .._host import runit
 from .._plan import Change
 from . import secrets, supervise
 from .desired import Desired, digest
@@ -158,6 +159,7 @@ def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
 def stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
     """Files of a former bundle that this one does not have."""
     known = {os.path.join(directory(want.spec.name), name) for name in KNOWN_FILES}
+    known.add(os.path.join(runit.directory(want.spec.name), runit.RELOAD))
     return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
 
 
@@ -168,15 +170,21 @@ def _state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
     before = instance.state if instance.record is not None else None
     if spec.state == "restarted":
         return [Change("state", before, "restarted", "restart")]
+    if spec.state == "reloaded" and instance.running is not None:
+        return [Change("state", before, "reloaded"), *_boot_changes(spec, instance)]
     changes = []
-    if before != spec.state:
-        changes.append(Change("state", before, spec.state, "restart"))
-    if instance.record is not None and instance.at_boot != (spec.state == "started"):
-        changes.append(
-            Change("at boot", "started" if instance.at_boot else "not started",
-                   "started" if spec.state == "started" else "not started")
-        )  # fmt: skip
-    return changes
+    wanted = "started" if spec.state == "reloaded" else spec.state
+    if before != wanted:
+        changes.append(Change("state", before, wanted, "restart"))
+    return changes + _boot_changes(spec, instance)
+
+
+def _boot_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
+    wanted = spec.state != "stopped"
+    if instance.record is None or instance.at_boot == wanted:
+        return []
+    shown = {True: "started", False: "not started"}
+    return [Change("at boot", shown[instance.at_boot], shown[wanted])]
 
 
 def instance_changes(want: Desired, instance: Instance, world: World) -> list[Change]:

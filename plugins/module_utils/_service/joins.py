@@ -92,7 +92,7 @@ class Joins:
         planned = [
             name
             for name, record in self._planned.items()
-            if record.spec["service"] == wanted and self._specs[name].state in ("started", "restarted")
+            if record.spec["service"] == wanted and self._specs[name].state in ("started", "restarted", "reloaded")
         ]
         if planned:
             return planned[-1:]
@@ -152,8 +152,10 @@ class Joins:
         instance = self._world.instances.get(name)
         there = instance is not None and (instance.wanted or instance.running is not None)
         if target is not None and target.state != "present":
-            there = target.state in ("started", "restarted")
-        if not there and (spec.state in ("started", "restarted") or (target is not None and not target.present)):
+            there = target.state in ("started", "restarted", "reloaded")
+        if not there and (
+            spec.state in ("started", "restarted", "reloaded") or (target is not None and not target.present)
+        ):
             raise ServiceRefused(
                 f"service {spec.name}: namespaces: service:{name} does not run, so that nothing can join it: start it first"
             )

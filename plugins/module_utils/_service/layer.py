@@ -47,5 +47,5 @@ class ServiceLayer(Layer[ServiceSpec, World]):
         return {text for value in (*given, *there) if value is not None for text in value.texts()}
 
     def settled(self, spec: ServiceSpec) -> ServiceSpec:
-        """A restarted service is a started one from then on."""
-        return replace(spec, state="started") if spec.state == "restarted" else spec
+        """A restarted or reloaded service is a started one from then on."""
+        return replace(spec, state="started") if spec.state in ("restarted", "reloaded") else spec

@@ -10,7 +10,8 @@ import typing as t
 from dataclasses import replace
 
 from .. import _siblings
-from .._host.hosts import RenewHosts
+from .._host.files import WriteFile
+from .._host.hosts import RenewHosts, hosts_file
 from .._host.records import Record
 from .._plan import Change, Plan, Step
 from .spec import ServiceSpec
@@ -57,6 +58,8 @@ class Names:
 
     def told(self, plans: t.Sequence[Plan]) -> list[Plan]:
         """The plans, where a name changes with a line about it, and a step that renews the files once it is so."""
+        if not any(plan.changed for plan in plans):  # on a host with many instances the rest takes a while
+            return list(plans)
         lines: dict[int, list[Change]] = {}
         owners = {spec.service: index for index, spec in reversed(list(enumerate(self._specs))) if plans[index].changed}
         # Of an instance that is removed, only the record tells the service.
@@ -68,7 +71,22 @@ class Names:
             if service in owners:
                 line = Change(f"name {name}", before or None, after or None)
                 lines.setdefault(owners[service], []).append(line)
-        return [self._with(plan, lines.get(index, [])) for index, plan in enumerate(plans)]
+        return [self._with(self._whole(plan), lines.get(index, [])) for index, plan in enumerate(plans)]
+
+    def _whole(self, plan: Plan) -> Plan:
+        """A new instance's file is written once, with those that come with it."""
+        record = self._after.get(plan.name)
+        path = hosts_file(plan.name)
+        if plan.name in self._world.records or record is None:
+            return plan
+
+        def whole(step: Step) -> Step:
+            if not isinstance(step, WriteFile) or step.path != path:
+                return step
+            others = _siblings.siblings(record, self._after, self._booted, self._world.stable)
+            return replace(step, text=_siblings.hosts_of(record, others))
+
+        return replace(plan, prepare=tuple(whole(step) for step in plan.prepare))
 
     def _with(self, plan: Plan, lines: t.Sequence[Change]) -> Plan:
         if not lines:

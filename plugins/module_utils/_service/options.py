@@ -12,7 +12,7 @@ from .secret_options import SECRETS
 
 NAMESPACES = ("pid", "network", "uts", "ipc", "cgroup", "user", "time")
 
-STATES = ("present", "started", "stopped", "restarted", "absent")
+STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 
 _NETWORK = {
     "bridge": {"type": "str"},
@@ -89,6 +89,7 @@ OPTIONS: dict[str, t.Any] = {
     },
     "extra_hosts": {"type": "dict", "default": {}},
     "stop_signal": {"type": "str", "default": "SIGTERM"},
+    "reload_signal": {"type": "str"},
     "stop_timeout": {"type": "str", "default": "10s"},
     "restart": {
         "type": "dict",

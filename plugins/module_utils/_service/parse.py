@@ -204,11 +204,22 @@ def _extra_hosts(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, st
     return tuple(sorted((host, _ip(str(address), f"{name}: extra_hosts: {host}")) for host, address in given.items()))
 
 
-def _signal(text: str, name: str) -> str:
+def _signal(text: str, name: str, option: str = "stop_signal", deed: str = "end") -> str:
     full = text.upper() if text.upper().startswith("SIG") else "SIG" + text.upper()
     if full not in {item.name for item in signal.Signals} or full in ("SIGKILL", "SIGSTOP", "SIGCHLD"):
-        raise InvalidOption(f"{name}: stop_signal: {text!r} is not a signal that can ask a process to end")
+        raise InvalidOption(f"{name}: {option}: {text!r} is not a signal that can ask a process to {deed}")
     return full
+
+
+def _reload_signal(options: t.Mapping[str, t.Any], name: str) -> str | None:
+    given = options.get("reload_signal")
+    if given:
+        return _signal(given, name, "reload_signal", "read its configuration again")
+    if options["state"] == "reloaded":
+        raise InvalidOption(
+            f"{name}: reload_signal: needed with state: reloaded, such as SIGHUP, if the service handles it"
+        )
+    return None
 
 
 def _stop_timeout(text: str, name: str) -> float:
@@ -350,6 +361,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         dns=_dns(options.get("dns"), name),
         extra_hosts=_extra_hosts(options["extra_hosts"], name),
         stop_signal=_signal(options["stop_signal"], name),
+        reload_signal=_reload_signal(options, name),
         stop_timeout=_stop_timeout(options["stop_timeout"], name),
         restart=_restart(options.get("restart"), name),
         health=health,

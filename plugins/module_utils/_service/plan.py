@@ -70,7 +70,7 @@ def _recorded_handle(record: Record, world: World) -> Handle:
 
 def _replaced(spec: ServiceSpec, world: World, project: str) -> tuple[Instance, Handle] | None:
     """The instance that a start is to replace, unless it is gone or stopped for good."""
-    if spec.replaces is None or spec.state not in ("started", "restarted"):
+    if spec.replaces is None or spec.state not in ("started", "restarted", "reloaded"):
         return None
     old = world.instances[spec.replaces]
     if old.record is None:
@@ -88,7 +88,9 @@ def _replaced(spec: ServiceSpec, world: World, project: str) -> tuple[Instance, 
 def _result(want: Desired, instance: Instance, world: World, changed: bool) -> dict[str, t.Any]:
     shown = describe(want.spec.name, Instance(**{**_fields(instance), "record": want.record}), world.systemd)
     if changed:
-        state = {"restarted": "started", "present": instance.state}.get(want.spec.state, want.spec.state)
+        state = {"restarted": "started", "reloaded": "started", "present": instance.state}.get(
+            want.spec.state, want.spec.state
+        )
         shown.update(state=state)
     return shown
 
@@ -149,12 +151,15 @@ def _actions(
     again = restart or spec.state == "restarted"
     if spec.state != "present" and not instance.at_boot and old is None:
         steps.append(apply.Boot(handle, True))
-    if not (start or again or old):
+    reload = spec.state == "reloaded"
+    if not (start or again or old or reload):
         return steps, _until_supervised(instance, world, spec.name)
     if start or again:
         steps.append(apply.Start(handle, active, old[1] if old else None))
     elif old:
         steps.append(apply.Stop(old[1]))
+    if reload and not start and not again:
+        steps.append(apply.Reload(handle))
     return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, want.address, old[1] if old else None)]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from .._hidden import Hidden
 from .._units import format_size
 
-LIVE = frozenset({"health", "restart", "stop_signal", "stop_timeout"})
+LIVE = frozenset({"health", "reload_signal", "restart", "stop_signal", "stop_timeout"})
 """Options whose change a running service is not restarted for."""
 
 
@@ -181,6 +181,7 @@ class ServiceSpec:
     dns: Dns = Dns()
     extra_hosts: tuple[tuple[str, str], ...] = ()
     stop_signal: str = "SIGTERM"
+    reload_signal: str | None = None
     stop_timeout: float = 10.0
     restart: Restart = Restart()
     health: Health | None = None
@@ -271,6 +272,7 @@ class ServiceSpec:
             },
             "extra_hosts": dict(self.extra_hosts),
             "stop_signal": self.stop_signal,
+            "reload_signal": self.reload_signal,
             "stop_timeout": self.stop_timeout,
             "restart": {
                 "policy": self.restart.policy,

@@ -146,7 +146,9 @@ def _artifacts(name: str, on_systemd: bool) -> dict[str, tuple[str, int]]:
         paths.append(systemd.unit_file(unit_name(name)))
     else:
         top = runit.directory(name)
-        paths += [os.path.join(top, part) for part in ("run", "finish", "control/t", "control/k", "log/run")]
+        paths += [
+            os.path.join(top, part) for part in ("run", "finish", "control/t", "control/k", runit.RELOAD, "log/run")
+        ]
     found = {}
     for path in paths:
         content = _file(path)

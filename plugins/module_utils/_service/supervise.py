@@ -126,7 +126,9 @@ def runit_files(start: Start) -> dict[str, tuple[str, int]]:
     """The service directory: content and mode by path."""
     name = start.spec.name
     top = runit.directory(name)
+    again = start.spec.reload_signal
     return {
+        **({os.path.join(top, runit.RELOAD): (_signal(start, again), 0o755)} if again else {}),
         os.path.join(top, "run"): (_run(start), 0o755),
         os.path.join(top, "finish"): (_finish(start), 0o755),
         os.path.join(top, "control/t"): (_signal(start, start.spec.stop_signal), 0o755),
@@ -152,6 +154,7 @@ def unit_text(start: Start) -> str:
     tasks = "" if spec.slice else "TasksMax=1024\n"
     manager = " --cgroup-manager=disabled" if start.crun else ""
     mount = unmount = ""
+    again = f"ExecReload={start.runtime} kill {name} {spec.reload_signal}\n" if spec.reload_signal else ""
     if spec.volumes:
         mount = f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
         unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"
@@ -173,7 +176,7 @@ PIDFile={oci.pid_file(name)}
 Slice={slice_unit.replace("%", "%%")}
 ExecStartPre={backoff} begin {name}
 {mount}ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
-ExecStopPost=-{start.runtime} delete --force {name}
+{again}ExecStopPost=-{start.runtime} delete --force {name}
 ExecStopPost=-{backoff} end {name} {first} {last}
 {unmount}Restart={spec.restart.policy}
 RestartSec=10ms
