@@ -90,34 +90,57 @@ def _with_default(record: Record) -> dict[str, t.Mapping[str, t.Any]]:
     return dict(sorted(there.items(), key=lambda one: one[0] in without))
 
 
-def siblings(
-    record: Record, records: t.Mapping[str, Record], booted: t.Container[str], stable: t.Sequence[ServiceAddress]
-) -> tuple[Sibling, ...]:
-    """What an instance calls the other services of its project with which it shares a bridge.
+class Directory:
+    """Who is there, by records. Those who are on the same bridges see the same names, which are put together once."""
 
-    Of a service with several instances those count that are started at boot, if there are such. The name of a service comes before
-    an alias of another one; names of the instance's own, and those of `extra_hosts`, before both.
-    """
-    own = _with_default(record)
-    mine = record.spec.get("service", record.name)
-    by_service: dict[str, list[Record]] = {}
-    for other in records.values():
-        service = other.spec.get("service", other.name)
-        if other.project == record.project and service != mine and own.keys() & _networks(other).keys():
-            by_service.setdefault(service, []).append(other)
-    taken = {"localhost", mine, record.spec.get("hostname"), *record.spec.get("extra_hosts", {})}
-    found: list[Sibling] = []
-    for service in sorted(by_service):
-        there = sorted(by_service[service], key=lambda one: one.name)
-        serving = [one for one in there if one.name in booted] or there
-        addresses = _reachable(
-            own, serving, [one for one in stable if (one.service, one.project) == (service, record.project)]
-        )
-        names = {alias for one in serving for bridge in own for alias in _aliases(one, bridge)}
-        for name in (service, *sorted(names - by_service.keys())):
-            if name not in taken:
-                found += [Sibling(name, address, service) for address in addresses]
-    return tuple(found)
+    def __init__(
+        self, records: t.Mapping[str, Record], booted: t.Container[str], stable: t.Iterable[ServiceAddress]
+    ) -> None:
+        self._booted = booted
+        self._stable: dict[tuple[str, str], list[ServiceAddress]] = {}
+        for one in stable:
+            self._stable.setdefault((one.project, one.service), []).append(one)
+        self._services: dict[str, dict[str, list[Record]]] = {}
+        for name in sorted(records):
+            record = records[name]
+            by_service = self._services.setdefault(record.project, {})
+            by_service.setdefault(record.spec.get("service", name), []).append(record)
+        self._seen: dict[t.Any, tuple[Sibling, ...]] = {}
+
+    def siblings(self, record: Record) -> tuple[Sibling, ...]:
+        """What an instance calls the other services of its project with which it shares a bridge.
+
+        Of a service with several instances those count that are started at boot, if there are such. The name of a service comes
+        before an alias of another one; names of the instance's own, and those of `extra_hosts`, before both.
+        """
+        own = _with_default(record)
+        key = (record.project, tuple((bridge, *map(bool, map(item.get, FAMILIES))) for bridge, item in own.items()))
+        if key not in self._seen:
+            self._seen[key] = tuple(self._named(record.project, own))
+        mine = record.spec.get("service", record.name)
+        taken = {"localhost", mine, record.spec.get("hostname"), *record.spec.get("extra_hosts", {})}
+        return tuple(one for one in self._seen[key] if one.service != mine and one.name not in taken)
+
+    def _named(self, project: str, own: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Iterator[Sibling]:
+        by_service = {}
+        for service, instances in self._services.get(project, {}).items():
+            near = [one for one in instances if own.keys() & _networks(one).keys()]
+            if near:
+                by_service[service] = near
+        for service in sorted(by_service):
+            there = by_service[service]
+            serving = [one for one in there if one.name in self._booted] or there
+            addresses = _reachable(own, serving, self._stable.get((project, service), ()))
+            names = {alias for one in serving for bridge in own for alias in _aliases(one, bridge)}
+            for name in (service, *sorted(names - by_service.keys())):
+                yield from (Sibling(name, address, service) for address in addresses)
+
+
+def siblings(
+    record: Record, records: t.Mapping[str, Record], booted: t.Container[str], stable: t.Iterable[ServiceAddress]
+) -> tuple[Sibling, ...]:
+    """What one instance calls the others (see `Directory`)."""
+    return Directory(records, booted, stable).siblings(record)
 
 
 def hosts_text(

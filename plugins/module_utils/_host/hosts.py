@@ -45,11 +45,12 @@ class RenewHosts:
 
     def run(self) -> None:
         """Look at the records as they are now, whatever came of other elements, and write what differs."""
-        records, started, stable = load_records("service"), booted(), service_addresses()
+        records = load_records("service")
+        directory = _siblings.Directory(records, booted(), service_addresses())
         for record in records.values():
             if record.project != self.project or not record.assigned.get("networks"):
                 continue
-            text = _siblings.hosts_of(record, _siblings.siblings(record, records, started, stable))
+            text = _siblings.hosts_of(record, directory.siblings(record))
             there = read_text(hosts_file(record.name))
             if there is not None and there != text:
                 UpdateFile(hosts_file(record.name), text).run()

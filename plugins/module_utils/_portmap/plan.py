@@ -268,10 +268,11 @@ def _names(specs: t.Sequence[PortmapSpec], world: World, project: str) -> list[t
     stable = [_siblings.of_portmaps(records.values()) for records in (world.records, after)]
     if stable[0] == stable[1]:
         return []
+    directories = [_siblings.Directory(world.services, world.booted, one) for one in stable]
     found: dict[tuple[str, str], Change] = {}
     for record in world.services.values():
         if record.project == project:
-            old, new = (_siblings.siblings(record, world.services, world.booted, one) for one in stable)
+            old, new = (one.siblings(record) for one in directories)
             for (service, name), (first, second) in _siblings.differing(old, new).items():
                 found[service, name] = Change(f"name {name}", first or None, second or None)
     return [(service, line) for (service, _name), line in sorted(found.items(), key=lambda one: one[0])]

@@ -46,13 +46,13 @@ class Names:
         """Names that those who are there already will have other addresses for."""
         found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         world = self._world
+        were = _siblings.Directory(world.records, world.booted, world.stable)
+        are = _siblings.Directory(self._after, self._booted, world.stable)
         for name, before in world.records.items():
             after = self._after.get(name)
             if after is None or after.project != self._project:
                 continue
-            old = _siblings.siblings(before, world.records, world.booted, world.stable)
-            new = _siblings.siblings(after, self._after, self._booted, world.stable)
-            for key, both in _siblings.differing(old, new).items():
+            for key, both in _siblings.differing(were.siblings(before), are.siblings(after)).items():
                 found.setdefault(key, both)
         return found
 
