@@ -399,7 +399,9 @@ options:
     type: dict
     suboptions:
       policy:
-        description: V(always), V(on-failure), that is with a status other than 0 or by a signal, or V(no). It is started at boot in any case.
+        description:
+          - V(always), V(on-failure), that is with a status other than 0 or by a signal, or V(no). It is started at boot in any case.
+          - With V(on-failure) on a host without systemd, the runtime stays beside the service to read its status.
         type: str
         choices: [always, on-failure, "no"]
         default: always

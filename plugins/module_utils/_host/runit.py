@@ -26,6 +26,8 @@ SERVICES = _paths.ETC + "/runit/sv"
 LOGS = "/var/log/isolation"
 RELOAD = "control/h"
 """What runsv(8) runs when it is told to hang up, within a service directory."""
+OUTPUT = _paths.RUN + "/output"
+"""Pipes from services to their loggers: nobody but root gets in here."""
 
 _KNOWN = ("/etc/service", "/var/service", "/service", _paths.ETC + "/runit/enabled")
 SCAN = 12.0
@@ -53,6 +55,16 @@ def directory(name: str) -> str:
 def log_directory(name: str) -> str:
     """Where svlogd keeps the output of an instance."""
     return os.path.join(LOGS, name)
+
+
+def output_pipe(name: str) -> str:
+    """The pipe that an instance writes to."""
+    return os.path.join(OUTPUT, name)
+
+
+def status_file(name: str) -> str:
+    """Where the exit status of an instance is left, if it decides whether there is a restart."""
+    return os.path.join(OUTPUT, name + ".status")
 
 
 def watched() -> tuple[str, ...]:
@@ -148,7 +160,7 @@ def await_supervision(name: str) -> None:
     :raises RunitError: it has not in time.
     """
     path = directory(name)
-    if not wait(lambda: is_supervised(path) and is_supervised(os.path.join(path, "log")), SCAN):
+    if not wait(lambda: is_supervised(path), SCAN):
         raise RunitError(f"{path}: no runsv has taken it up within {SCAN:g} s: {no_supervisor()}")
 
 

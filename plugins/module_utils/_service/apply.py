@@ -311,11 +311,17 @@ class Remove:
         volumes.unmount_all(name)
         for link in self.interfaces:
             iproute.delete_link(link)
-        for path in (*self.bundle, oci.pid_file(name), oci.delay_file(name)):
+        for path in (
+            *self.bundle,
+            oci.pid_file(name),
+            oci.delay_file(name),
+            runit.output_pipe(name),
+            runit.status_file(name),
+        ):
             files.remove_file(path)
         self._forget_guards()
         joins.forget(name)
-        for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS):
+        for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS, runit.OUTPUT):
             files.remove_empty_directories(folder, folder)
         files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)
         if not self.handle.systemd:

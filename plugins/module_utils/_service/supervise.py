@@ -52,45 +52,82 @@ def _stale(start: Start) -> str:
     return f"[ ! -e {folder} ] || {start.runtime} delete --force {name}"
 
 
+def waits(start: Start) -> bool:
+    """Whether runit keeps the runtime beside a service: where its exit status decides, and where its first process, being
+    no init, may close its output while it lives.
+    """
+    return start.spec.restart.policy == "on-failure" or not start.spec.init
+
+
 def _run(start: Start) -> str:
-    """What runsv executes; while it waits, it is the helper that a signal reaches."""
+    """What runsv executes; while it waits, it is the helper that a signal reaches.
+
+    At last it is the logger, which ends when nobody is left who could write: with the service's first process.
+    """
     name = start.spec.name
     mount = ""
     if start.rootfs_name:
         target = f"{_paths.INSTANCES}/{start.rootfs_name}/rootfs"
-        mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || exit 1\n"
+        mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || return 1\n"
     if start.spec.volumes:
-        mount += f"{helper_path(volumes.HELPER)} mount {name} || exit 1\n"
+        mount += f"{helper_path(volumes.HELPER)} mount {name} || return 1\n"
     if start.spec.secrets:
-        mount += f"{helper_path(secrets.HELPER)} restore {name} || exit 1\n"
+        mount += f"{helper_path(secrets.HELPER)} restore {name} || return 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
     join = ""
     if start.joined:
-        join = f'{helper_path(joins.HELPER)} begin {name} &\nwaiting=$!\nwait "$waiting" || exit 1\n'
+        join = f'{helper_path(joins.HELPER)} begin {name} &\nwaiting=$!\nwait "$waiting" || log\n'
+    detach, begin = " --detach", "start"
+    if waits(start):
+        detach, begin = (
+            "",
+            f"rm -f {runit.status_file(name)}\n{{ start; echo $? >{runit.status_file(name)}; }} 5<&- 6>&- &",
+        )
+    pipe, folder = runit.output_pipe(name), runit.log_directory(name)
     return f"""#!/bin/sh
 # {_paths.MARKER}
-exec 2>&1 </dev/null
+# All output goes through a pipe, to which a service of any user may open /dev/stdout, and which nobody outside can reach.
+# Each run has one of its own: what a killed runsv has left reads on until the old service has ended.
+[ -d {runit.OUTPUT} ] || {{ mkdir -p {_paths.RUN}; mkdir -m 0700 {runit.OUTPUT} 2>/dev/null; }}
+rm -f {pipe}
+mkfifo -m 0222 {pipe} || exit 1
+exec </dev/null 6>&2 3<>{pipe} 5<{pipe} >{pipe} 2>&1 3>&-
+log() {{
+  exec >&6 2>&6
+  # A runsv that has been there for longer than this script has a logger of its own.
+  [ ! -e {runit.directory(name)}/log/run ] || exec cat <&5 5<&- 6>&-
+  [ -d {folder} ] || mkdir -p {folder}
+  flock -w 10 {folder}/lock true
+  exec svlogd -tt {folder} <&5 5<&- 6>&-
+}}
+start() {{
+[ -e {DONE} ] || {BOOT_HELPER} || return 1
+{mount}{_stale(start)}
+cd {start.directory} || return 1
+{start.runtime}{manager} run{detach} --bundle {start.directory} --pid-file {oci.pid_file(name)} {name} 5<&- 6>&-
+}}
 trap 'kill -TERM "$waiting"; wait "$waiting"; exit 0' TERM
 {helper_path(oci.BACKOFF_HELPER)} begin {name} &
 waiting=$!
-wait "$waiting" || exit 0
+wait "$waiting" || log
 {join}trap - TERM
-[ -e {DONE} ] || {BOOT_HELPER} || exit 1
-{mount}{_stale(start)}
-cd {start.directory} || exit 1
-exec {start.runtime}{manager} run --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
+{begin}
+log
 """
 
 
 def _finish(start: Start) -> str:
-    """After each end: `$1` is the exit status, -1 if a signal ended the runtime itself (runsv(8))."""
+    """After each end. What ended is the logger: a runtime that has waited has left the service's exit status in a file."""
     name = start.spec.name
     parent = posixpath.dirname(start.cgroup)
     first, last = start.delays
     unmount = f"{helper_path(volumes.HELPER)} umount {name}\n" if start.spec.volumes else ""
     ends = {
         "always": "",
-        "on-failure": '[ "$1" != 0 ] || printf d >supervise/control\n',
+        "on-failure": (
+            f"status=1\n[ ! -s {runit.status_file(name)} ] || read -r status <{runit.status_file(name)}\n"
+            '[ "$status" != 0 ] || printf d >supervise/control\n'
+        ),
         "no": "printf d >supervise/control\n",
     }[start.spec.restart.policy]
     return f"""#!/bin/sh
@@ -113,15 +150,6 @@ exec {start.runtime} kill {start.spec.name} {number} 2>/dev/null
 """
 
 
-def _log(name: str) -> str:
-    folder = runit.log_directory(name)
-    return f"""#!/bin/sh
-# {_paths.MARKER}
-mkdir -p {folder}
-exec svlogd -tt {folder}
-"""
-
-
 def runit_files(start: Start) -> dict[str, tuple[str, int]]:
     """The service directory: content and mode by path."""
     name = start.spec.name
@@ -133,7 +161,6 @@ def runit_files(start: Start) -> dict[str, tuple[str, int]]:
         os.path.join(top, "finish"): (_finish(start), 0o755),
         os.path.join(top, "control/t"): (_signal(start, start.spec.stop_signal), 0o755),
         os.path.join(top, "control/k"): (_signal(start, "KILL"), 0o755),
-        os.path.join(top, "log/run"): (_log(name), 0o755),
     }
 
 

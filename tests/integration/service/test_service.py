@@ -440,13 +440,14 @@ def test_check_mode_on_a_host_that_has_nothing_yet(world: World) -> None:
 
 
 def test_absent_takes_a_crashed_one_with_it(host: Host) -> None:
-    """What a killed runtime has left is removed, too."""
+    """What is left when the logger was killed, without which nothing supervises the service, is removed, too."""
     world = host.world
     host.rootfs("web")
     before = world.snapshot()
     service = host.run("web")
-    runtime = world.sh("pgrep -x crun").split()
-    world.run(["kill", "-9", *runtime])
+    logger = world.sh("pgrep -x svlogd").split()
+    world.run(["kill", "-9", *logger])
+    world.wait(lambda: host.see("web")["pid"] not in (None, service["pid"]), 5, "it was started again")
     world.wait(lambda: host.ask(service) == "hello world", 5, "the service is back")
     assert len(processes(world, "/srv/probe.py")) == 2, "init and server, once"
     world.apply("namespaced_service", name="web", state="absent")

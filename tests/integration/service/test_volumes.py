@@ -150,7 +150,7 @@ def test_whatever_ends_it_the_volume_is_there_at_the_next_start(host: Host) -> N
     before = world.snapshot()
     wanted = options(host, "web", "r1")
     world.apply("namespaced_service", **wanted)
-    for victim in ("pgrep -f '^/dev/init'", "pgrep -x crun", "pgrep -x runsv"):
+    for victim in ("pgrep -f '^/dev/init'", "pgrep -x svlogd", "pgrep -x runsv"):
         starts = host.log("web").count('"found"')
         world.sh(f"kill -9 $({victim} | head -n 1)")
         world.wait(lambda: host.log("web").count('"found"') > starts, 15, f"it is back after {victim}")  # noqa: B023

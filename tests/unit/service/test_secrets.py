@@ -284,6 +284,6 @@ def test_the_bundle_and_the_supervisor_know_where_not_what() -> None:
         texts = [supervise.unit_text(start), *(text for text, _mode in supervise.runit_files(start).values())]
         assert VALUE not in "".join(texts)
         assert "\nExecStartPre=/usr/local/libexec/isolation/secrets restore web\n" in texts[0]
-        assert "\n/usr/local/libexec/isolation/secrets restore web || exit 1\n" in texts[1]
+        assert "\n/usr/local/libexec/isolation/secrets restore web || return 1\n" in texts[1]
     plain = supervise.Start(spec(), "/b", "crun", True, "c/web", None)
     assert "secrets" not in supervise.unit_text(plain) + str(supervise.runit_files(plain))

@@ -108,7 +108,7 @@ def test_the_supervisor_mounts_before_each_start_and_unmounts_after(crun: bool) 
 
     run, finish, unit = texts(spec("web", mount()))
     helper = "/usr/local/libexec/isolation/volumes"
-    assert run.index(f"{helper} mount web || exit 1") < run.index("exec /usr/bin/runtime")
+    assert run.index(f"{helper} mount web || return 1") < run.index("\n/usr/bin/runtime")
     assert finish.index("delete --force web") < finish.index(f"{helper} umount web")
     lines = [line for line in unit.splitlines() if line.startswith("Exec")]
     assert lines.index(f"ExecStartPre={helper} mount web") == 1
