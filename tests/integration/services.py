@@ -75,8 +75,8 @@ class Host:
         self.supervisor = supervise(self.world)
 
     def log(self, name: str) -> str:
-        """What a service has logged."""
-        return self.world.sh(f"cat /var/log/isolation/{name}/current")
+        """What a service has logged; svlogd(8) puts aside what a killed one had been writing to."""
+        return self.world.sh(f"cd /var/log/isolation/{name}; cat $(ls | grep @ || :) current")
 
 
 def supervise(world: World) -> subprocess.Popen[str]:
