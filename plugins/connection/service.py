@@ -235,15 +235,16 @@ class Connection(ConnectionBase):
         if not os.path.isfile(in_path):
             raise AnsibleFileNotFound(f"{in_path}: no such file on the controller")
         with open(in_path, "rb") as stream:
-            mode = ">"
+            number = 0
             while True:
                 block = stream.read(_entering.BLOCK)
-                if not block and mode == ">>":
+                if not block and number:
                     return
-                status, _output, errors = self._inside(_entering.write(out_path, mode), block)
+                script = _entering.write(out_path, number, empty=not block)
+                status, _output, errors = self._inside(script, block or None)
                 if status != 0:
                     raise AnsibleError(self._said(f"{in_path} can't be written to {out_path}", errors))
-                mode = ">>"
+                number += 1
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Read a file of the service to the controller, from the inside.

@@ -23,9 +23,12 @@ def command_line(service: str, command: t.Sequence[str], user: str | None = None
     return shlex.join([*become, ENTER, "exec", *who, service, "--", *command])
 
 
-def write(path: str, mode: str) -> str:
-    """Shell code that writes its input to a file; `mode` is > or >>."""
-    return f"cat {mode} {_operand(path)}"
+def write(path: str, number: int, empty: bool = False) -> str:
+    """Shell code that writes its input to a block of a file, whose first block begins it anew. ssh may repeat it after a lost connection."""
+    if number:
+        return f"exec dd of={_operand(path)} bs={BLOCK} seek={number} conv=notrunc"
+    # Without data, ssh leaves the input open, so that nothing may wait for its end.
+    return f": > {_operand(path)}" if empty else f"cat > {_operand(path)}"
 
 
 def read(path: str, number: int) -> str:

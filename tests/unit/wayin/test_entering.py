@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import shlex
 import subprocess
+import tempfile
 import typing as t
 
 import pytest
@@ -28,20 +31,38 @@ def test_a_command_arrives_as_it_was(command: list[str]) -> None:
 @given(NAMES, st.binary(max_size=50))
 def test_files_have_the_names_that_were_meant(name: str, content: bytes) -> None:
     """Whatever a name is made of, a shell writes and reads the file of that name."""
-    import os
-    import tempfile
-
     if name in (".", ".."):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, name)
-        for mode in (">", ">>"):
-            subprocess.run(["/bin/sh", "-c", entering.write(path, mode)], input=content, check=True)
+        write = entering.write(path, 0, empty=not content)
+        subprocess.run(["/bin/sh", "-c", write], input=content, check=True)
         assert os.listdir(os.fsencode(folder)) == [os.fsencode(name)]
         done = subprocess.run(["/bin/sh", "-c", entering.read(path, 0)], stdout=subprocess.PIPE, check=True)
-        assert done.stdout == content * 2
+        assert done.stdout == content
         past = subprocess.run(["/bin/sh", "-c", entering.read(path, 1)], stdout=subprocess.PIPE, check=True)
         assert past.stdout == b""
+
+
+def test_a_block_that_is_sent_twice_is_there_once(tmp_path: pathlib.Path) -> None:
+    """ssh repeats a command after a lost connection, if it is told to."""
+    path = str(tmp_path / "it's -n")
+    blocks = [os.urandom(entering.BLOCK), os.urandom(entering.BLOCK), b"end"]
+    for number, block in enumerate(blocks):
+        for _again in range(2):
+            script = ["/bin/sh", "-c", entering.write(path, number)]
+            subprocess.run(script, input=block, check=True, stderr=subprocess.DEVNULL)
+    assert pathlib.Path(path).read_bytes() == b"".join(blocks)
+
+
+def test_nothing_is_waited_for_where_there_is_no_data(tmp_path: pathlib.Path) -> None:
+    """For a command without data, ssh leaves the input open."""
+    (tmp_path / "file").write_text("before")
+    with subprocess.Popen(
+        ["/bin/sh", "-c", entering.write(str(tmp_path / "file"), 0, empty=True)], stdin=subprocess.PIPE
+    ) as writer:
+        assert writer.wait(timeout=10) == 0
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_a_file_that_is_not_there_is_told() -> None:
