@@ -25,7 +25,14 @@ NAMES = st.text(st.characters(blacklist_characters="\0/", blacklist_categories=[
 @given(st.lists(NAMES, min_size=1, max_size=4))
 def test_a_command_arrives_as_it_was(command: list[str]) -> None:
     line = entering.command_line("web", command, user="1:2", become=["sudo", "-n"])
-    assert shlex.split(line) == ["sudo", "-n", entering.ENTER, "exec", "--user", "1:2", "web", "--", *command]
+    assert shlex.split(line)[4:] == ["sudo", "-n", entering.ENTER, "exec", "--user", "1:2", "web", "--", *command]
+
+
+@pytest.mark.parametrize(("own", "told"), [(0, 0), (7, 7), (125, 125), (254, 254), (255, 254)])
+def test_exit_statuses(own: int, told: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entering, "ENTER", "/usr/bin/env")
+    line = entering.command_line("web", [], become=["/bin/sh", "-c", f"exit {own}"])
+    assert subprocess.run(["/bin/sh", "-c", line], check=False).returncode == told
 
 
 @given(NAMES, st.binary(max_size=50))
