@@ -12,6 +12,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._audit import report as audit
 from ._bridge import state as bridge
 from ._cgroup import plan as cgroup_plan
 from ._cgroup import state as cgroup
@@ -40,7 +41,11 @@ SUBSETS: dict[str, t.Callable[[], Entries]] = {
     "services": service.observe_all,
     "volumes": volumes.observe_all,
     "portmaps": portmap.observe_all,
+    "audit": audit.observe_all,
 }
+
+ON_REQUEST = frozenset({"audit"})
+"""Subsets that `all` does not mean: opinions of what is, not what is."""
 
 LAYERS = {
     "bridge": "bridges",
@@ -87,7 +92,9 @@ def gather(
 
     :raises IsolationError: root could not see something.
     """
-    wanted = {name: look for name, look in SUBSETS.items() if "all" in subsets or name in subsets}
+    wanted = {
+        name: look for name, look in SUBSETS.items() if name in subsets or ("all" in subsets and name not in ON_REQUEST)
+    }
     if "volumes" in wanted and volume_size:
         wanted["volumes"] = lambda: volumes.observe_all(sizes=True)
     found: dict[str, Entries] = {}

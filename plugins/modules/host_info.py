@@ -18,10 +18,11 @@ description:
 options:
   gather_subset:
     description:
-      - What to look at. V(all) is everything.
+      - What to look at. V(all) is everything but V(audit), which is told only when it is named.
+      - V(audit) judges running services by the items of section 5 (container runtime) of the CIS Docker Benchmark 1.6.0. It needs root.
     type: list
     elements: str
-    choices: [all, bridges, slices, rootfs, images, services, volumes, portmaps]
+    choices: [all, bridges, slices, rootfs, images, services, volumes, portmaps, audit]
     default: [all]
   project:
     description:
@@ -77,6 +78,18 @@ EXAMPLES = r"""
 - name: Show which slices have lost processes for want of memory
   ansible.builtin.debug:
     msg: "{{ host.slices | selectattr('oom_kills') | map(attribute='name') }}"
+
+- name: Show what an audit would find fault with
+  daemonless.isolation.host_info:
+    gather_subset: [audit]
+  register: audited
+
+- name: Show the items that fail, with the option to set
+  ansible.builtin.debug:
+    msg: "{{ item['items'] | selectattr('result', 'eq', 'fail') }}"
+  loop: "{{ audited.audit }}"
+  loop_control:
+    label: "{{ item.name }}"
 
 - name: Look at the published ports of one project
   daemonless.isolation.host_info:
@@ -296,6 +309,33 @@ portmaps:
       exposed: [{host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
       service_addresses: []
       omitted: 0
+audit:
+  description:
+    - Running services and the items of section 5 of the CIS Docker Benchmark 1.6.0, by their numbers, with titles of our own.
+    - C(result) is V(pass), V(fail), V(warn) or V(not_applicable). C(evidence) is what was read, C(remedy) the module and the option to set
+      where an item is V(fail) or V(warn), else V(null).
+    - Evidence is from the kernel (/proc of the service's processes, its control groups). What the kernel can't know is from records alone, which are
+      the restart policy (5.15), health (5.27), published ports (5.8, 5.9, 5.14) and the image's reference (5.28).
+  returned: when V(audit) is in O(gather_subset)
+  type: list
+  elements: dict
+  sample:
+    - name: web-1
+      service: web
+      project: default
+      pid: 4711
+      counts: {pass: 27, fail: 1, warn: 0, not_applicable: 4}
+      items:
+        - item: "5.10"
+          title: Its network namespace is not the host's
+          result: pass
+          evidence: net:[4026532992], the host's is net:[4026531840]
+          remedy: null
+        - item: "5.13"
+          title: Its root filesystem is read-only
+          result: fail
+          evidence: "mountinfo: / is rw (overlay)"
+          remedy: "rootfs_prepare: mode: read_only"
 """
 
 from ..module_utils._info import run_info

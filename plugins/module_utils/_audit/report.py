@@ -1,0 +1,63 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The audit of a host: running services, and what the kernel says of each."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._errors import IsolationError
+from .._host import evidence, secrets
+from .._host.records import load_records
+from .._service.listing import published
+from .._service.state import all_instances
+from .items import counts, judge
+from .model import Subject
+
+
+def observe_all() -> list[dict[str, t.Any]]:
+    """Every running instance of the host with its items.
+
+    :raises IsolationError: who asks is not root, who alone may see the processes of all.
+    """
+    if os.geteuid() != 0:
+        raise IsolationError("audit: the kernel shows the namespaces and mounts of services to root alone")
+    instances, _on_systemd = all_instances()
+    portmaps, roots = list(load_records("portmap").values()), load_records("rootfs")
+    host = evidence.of_host()
+    found = []
+    for name, instance in instances.items():
+        record, running = instance.record, instance.running
+        if record is None or running is None:
+            continue
+        networks = record.assigned.get("networks", [])
+        seen = evidence.of_service(running.pid, running.cgroup, [str(item["interface"]) for item in networks], host)
+        if seen is None:
+            continue
+        addresses = [item[family] for item in networks for family in ("ipv4", "ipv6") if item.get(family)]
+        root = roots.get(str(record.spec.get("rootfs")))
+        items = judge(
+            Subject(
+                kernel=seen,
+                host=host,
+                restart=record.spec.get("restart") or {},
+                health=record.spec.get("health"),
+                published=published(addresses, portmaps),
+                source=root.spec.get("source") or {} if root is not None else {},
+                own=(secrets.folder(name),),
+            )
+        )
+        found.append(
+            {
+                "name": name,
+                "service": record.spec.get("service", name),
+                "project": record.project,
+                "pid": running.pid,
+                "counts": counts(items),
+                "items": items,
+            }
+        )
+    return found
