@@ -272,6 +272,31 @@ options:
         description: Octal mode of its root directory.
         type: str
         default: "1777"
+  devices:
+    description:
+      - Character and block devices of the host whose nodes it has in its C(/dev). By default it has C(null), C(zero), C(full), C(random), C(urandom), C(tty)
+        and terminals of its own, and no other device can be opened, whatever nodes the root filesystem has.
+      - "The owner of a node is not shifted: inside it is nobody, and what the service may do is told by the node's mode, as for any user of the host.
+        Capabilities don't help. A warning tells of a mode that keeps the service out: let a udev rule give the device another mode, or the ids that the
+        service has on the host as its owner or group."
+      - Under runit, the device's numbers are those that it has when the module runs; systemd looks for them at each start.
+      - A change restarts the service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path of the device on the host. Links are followed. What is no device, the host's memory, and a node on a file system that is
+          mounted C(nodev) are refused.
+        type: str
+      target:
+        description: Absolute path inside, below C(/dev). Defaults to O(devices[].path).
+        type: str
+      permissions:
+        description: What the device control group allows, any of V(r) (read), V(w) (write) and V(m) (make nodes, which no service with a user namespace of
+          its own can do in any case).
+        type: str
+        default: rw
   secrets:
     description:
       - Secrets that it reads as files in C(/run/secrets), which is in memory and read-only. Their values are given in O(secret_values). They stand in no

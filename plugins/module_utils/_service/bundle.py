@@ -9,14 +9,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import _idrange
 from .._bridge import ports
 from .._host import secrets
+from .._host.devices import Device
 from .._host.volumes import mount_point
 from .._siblings import Sibling, hosts_text
-from . import namespaces, seccomp
+from . import devices, namespaces, seccomp
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -112,6 +113,7 @@ class Facts:
     groups: tuple[int, ...] = ()
     joined: str | None = None
     time: bool = False
+    devices: t.Mapping[str, Device] = field(default_factory=dict)
 
 
 def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
@@ -209,6 +211,7 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
     ]
     if facts.init is not None:
         found.append(_mount(INIT, "bind", facts.init, "bind", "ro", "nosuid", "nodev"))
+    found += devices.mounts(spec)
     asked: list[dict[str, t.Any]] = []
     for memory in spec.tmpfs:
         options = ("nosuid", "nodev", f"mode={memory.mode}", f"size={memory.size}")
@@ -284,8 +287,8 @@ def _linux(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         found["seccomp"] = profile
     if facts.cgroup is not None:
         found["cgroupsPath"] = facts.cgroup
-        devices: list[dict[str, t.Any]] = [{"allow": False, "access": "rwm"}]
-        found["resources"] = {"devices": devices}
+        none: list[dict[str, t.Any]] = [{"allow": False, "access": "rwm"}]
+        found["resources"] = {"devices": none + devices.rules(spec, facts.devices)}
         if spec.slice is None:
             found["resources"]["pids"] = {"limit": DEFAULT_PIDS}
     return found

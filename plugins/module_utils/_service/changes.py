@@ -13,7 +13,7 @@ from .. import _paths
 from .._bridge import ports
 from .._host import runit
 from .._plan import Change
-from . import secrets, supervise
+from . import devices, secrets, supervise
 from .desired import Desired, digest
 from .spec import LIVE, ServiceSpec
 from .state import Instance, World, directory
@@ -46,6 +46,8 @@ def _shown(key: str, value: t.Any) -> t.Any:
         return [_shown_mount(item) for item in value]
     if key == "secrets":
         return [secrets.shown(item) for item in value]
+    if key == "devices":
+        return [devices.shown(item) for item in value]
     if key == "tmpfs":
         return [f"{item['target']} {item['size']} {item['mode']}" for item in value]
     if key == "dns":

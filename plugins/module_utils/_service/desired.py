@@ -19,6 +19,7 @@ from .._plan import Step
 from .._ranges import Ranges
 from . import bundle, secrets, supervise
 from .bundle import Attachment, Facts
+from .devices import check_devices, unusable
 from .joins import Joined, Joins, check_host_pids
 from .networks import Networks
 from .promises import Promises, ServiceRefused, promised
@@ -172,6 +173,7 @@ def desired(
         raise _no_command(spec, place.path)
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
+    check_devices(spec, world.devices)
     check_host_pids(spec, world)
     runtime, warnings, lacking = choose_runtime(spec, world)
     promised_base = place.id_base if place.promised else None
@@ -211,6 +213,7 @@ def desired(
         cgroup=None if world.systemd else cgroup,
         siblings=others,
         groups=resolve_groups(spec, root),
+        devices=world.devices,
         joined=None if joined is None else joined.instance,
         time=has_time_namespaces(spec, runtime, world),
     )
@@ -238,7 +241,7 @@ def desired(
         attachments=attachments,
         claims=claims,
         lacking=tuple(lacking + _lacking(spec, world)),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *unusable(spec, world.devices, base, (uid, gid, facts.groups))),
         predicted=root is None,
         address=_address(spec, attachments, joined),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .devices import DEVICE
 from .secret_options import SECRETS
 
 NAMESPACES = ("pid", "network", "uts", "ipc", "cgroup", "user", "time")
@@ -74,6 +75,7 @@ OPTIONS: dict[str, t.Any] = {
         },
         "default": [],
     },
+    "devices": {"type": "list", "elements": "dict", "options": DEVICE, "default": []},
     "secrets": SECRETS,
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "seccomp": {"type": "str", "default": "default"},

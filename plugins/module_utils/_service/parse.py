@@ -16,6 +16,7 @@ from .. import _idrange
 from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
+from .devices import parse_devices
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
@@ -352,6 +353,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         mounts=binds,
         volumes=volumes,
         tmpfs=memory,
+        devices=parse_devices(options.get("devices") or (), name),
         secrets=secrets,
         offered=offered,
         capabilities=_capabilities(options["capabilities"], name),

@@ -68,6 +68,15 @@ class VolumeMount(BindMount):
 
 
 @dataclass(frozen=True)
+class DeviceNode:
+    """A device of the host: where its node appears, and which of r, w and m are allowed."""
+
+    path: str
+    target: str
+    permissions: str
+
+
+@dataclass(frozen=True)
 class Tmpfs:
     """A file system in memory; `size` in bytes."""
 
@@ -174,6 +183,7 @@ class ServiceSpec:
     volumes: tuple[VolumeMount, ...] = ()
     purge_volumes: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
     capabilities: tuple[str, ...] = ()
     seccomp: str = "default"
     rlimits: tuple[tuple[str, int, int], ...] = ()
@@ -260,6 +270,9 @@ class ServiceSpec:
             ],
             "tmpfs": [
                 {"target": item.target, "size": format_size(item.size), "mode": item.mode} for item in self.tmpfs
+            ],
+            "devices": [
+                {"path": item.path, "target": item.target, "permissions": item.permissions} for item in self.devices
             ],
             "capabilities": list(self.capabilities),
             "seccomp": self.seccomp,

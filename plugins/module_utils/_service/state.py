@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, enter, hosts, iproute, oci, proc, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, devices, enter, hosts, iproute, oci, proc, runit, secrets, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -117,6 +117,7 @@ class World:
     volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
     enter: str = ""
+    devices: t.Mapping[str, devices.Device] = field(default_factory=dict)
     time_namespaces: bool = True
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
@@ -326,6 +327,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
         ),
         enter=enter.text(),
+        devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         helpers={
             name: _file(helper_path(name)) for name in (*oci.HELPERS, enter.HELPER, volumes.HELPER, secrets.HELPER)
         },

@@ -17,6 +17,7 @@ from .._host import joins, oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
+from .devices import unit_lines
 from .spec import ServiceSpec
 
 UNIT_PREFIX = "isolation-"
@@ -214,7 +215,7 @@ KillSignal={spec.stop_signal}
 SuccessExitStatus={128 + signal.Signals[spec.stop_signal]}
 OOMPolicy=kill
 DevicePolicy=closed
-{tasks}
+{unit_lines(spec)}{tasks}
 [Install]
 WantedBy=multi-user.target
 """

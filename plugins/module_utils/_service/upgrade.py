@@ -14,6 +14,7 @@ WITHIN: dict[str, dict[str, t.Any]] = {
     "mounts": {"type": "bind", "exec": True},
     "networks": {},
     "tmpfs": {},
+    "devices": {},
     "health": {},
     "gate": {},
     "secrets": {},

@@ -24,6 +24,7 @@ PROFILE = {
 }
 BIND = {"type": "bind", "source": "/srv/one", "target": "/data"}
 VOLUME = {"type": "volume", "source": "every", "target": "/volume"}
+DEVICE = {"path": "/dev/full", "target": "/dev/card"}
 SECRET = {"name": "password"}
 HEALTH = {"http": {"port": 80}}
 
@@ -276,6 +277,16 @@ ROWS: dict[str, Row] = {
         lambda host, _see: host.world.sh("stat -c %a /proc/$(cat /run/isolation/service/web.pid)/root/scratch").strip(),
         "1777",
         "700",
+    ),
+    "devices": row("devices", None, [DEVICE], mounted("/dev/card"), False, True),
+    "devices permissions": row(
+        "devices",
+        [DEVICE],
+        [{**DEVICE, "permissions": "r"}],
+        kept("devices", 0, "permissions"),
+        "rw",
+        "r",
+        line="devices",
     ),
     "capabilities": row(
         "capabilities", None, ["NET_RAW"], lambda see: int(see["capabilities"]["CapEff"], 16) == 1 << 13, False, True

@@ -43,7 +43,7 @@ time.sleep(600)
 def beside(name: str = "side", **options: t.Any) -> Options:
     """A service that tells what it sees, and answers nobody."""
     return {
-        "name": name, "rootfs": name, "command": ["/usr/bin/python3", "-c", TELL], "restart": {"delay": "50ms"},
+        "name": name, "rootfs": name, "command": ["/usr/bin/python3", "-B", "-c", TELL], "restart": {"delay": "50ms"},
         "gate": {"min_healthy_time": "200ms", "deadline": "20s"}, **options,
     }  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_children_end_with_a_service_that_has_no_pid_namespace_of_its_own(host: 
     host.rootfs("side", service="web")
     fork = "import subprocess, time; subprocess.Popen(['/usr/bin/python3', '-c', 'import time; time.sleep(601)']); time.sleep(600)"
     joined = {"user": "service:web", "pid": "service:web"}
-    wanted = beside(namespaces=joined, command=["/usr/bin/python3", "-c", fork])
+    wanted = beside(namespaces=joined, command=["/usr/bin/python3", "-B", "-c", fork])
     side = world.apply("namespaced_service", **wanted)["service"]
     child = "-c import time; time.sleep(601)"
     world.wait(lambda: len(processes(world, child)) == 1, 5, "it has a child")
