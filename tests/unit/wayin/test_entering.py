@@ -14,7 +14,7 @@ import tempfile
 import typing as t
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.daemonless.isolation.plugins.plugin_utils import _entering as entering
@@ -36,6 +36,7 @@ def test_exit_statuses(own: int, told: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @given(NAMES, st.binary(max_size=50))
+@settings(deadline=None)
 def test_files_have_the_names_that_were_meant(name: str, content: bytes) -> None:
     """Whatever a name is made of, a shell writes and reads the file of that name."""
     if name in (".", ".."):
