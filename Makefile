@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-inside test-network bench demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-inside test-network test-probe bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -50,6 +50,9 @@ test-inside: setup ## go over ssh to such a machine, and from there into its ser
 
 test-network: setup ## flush the ruleset of such a machine under a scan, restart managers of networks; ARGS=trixie for Debian 13
 	@tests/machine/network $(ARGS)
+
+test-probe: setup ## what services can reach on such a machine, compared with docs/isolation.md; ARGS=trixie for Debian 13
+	@tests/machine/probe $(ARGS)
 
 bench: ## published ports and root filesystems beside Docker's and Podman's (root; ARGS=--quick, ARGS=rootfs)
 	@benchmarks/run $(ARGS)
