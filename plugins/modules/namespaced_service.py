@@ -325,10 +325,10 @@ options:
         type: str
         default: "0400"
       on_change:
-        description: What a new value does to a running service. V(restart) restarts it. V(none) only replaces the file, at once and as a whole, for a service
-          that reads it again by itself.
+        description: What a new value does to a running service. V(restart) restarts it. V(reload) replaces the file and sends O(reload_signal), which must be
+          given then. V(none) only replaces the file, at once and as a whole, for a service that reads it again by itself.
         type: str
-        choices: [restart, none]
+        choices: [restart, reload, none]
         default: restart
       persist:
         description:

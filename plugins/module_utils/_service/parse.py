@@ -216,6 +216,8 @@ def _reload_signal(options: t.Mapping[str, t.Any], name: str) -> str | None:
     given = options.get("reload_signal")
     if given:
         return _signal(given, name, "reload_signal", "read its configuration again")
+    if any(item.get("on_change") == "reload" for item in options.get("secrets") or []):
+        raise InvalidOption(f"{name}: reload_signal: needed with on_change: reload of a secret, such as SIGHUP")
     if options["state"] == "reloaded":
         raise InvalidOption(
             f"{name}: reload_signal: needed with state: reloaded, such as SIGHUP, if the service handles it"

@@ -133,9 +133,14 @@ def _until_supervised(instance: Instance, world: World, name: str) -> list[Step]
 
 
 def _actions(
-    want: Desired, instance: Instance, world: World, changes: t.Sequence[Change], old: tuple[Instance, Handle] | None
+    want: Desired,
+    instance: Instance,
+    world: World,
+    changes: t.Sequence[Change],
+    old: tuple[Instance, Handle] | None,
+    reread: bool,
 ) -> tuple[list[Step], list[Step]]:
-    """What starts, stops or restarts an instance, and what waits for it."""
+    """What starts, stops, restarts or reloads an instance, and what waits for it. `reread` tells whether it has to read a secret again."""
     spec = want.spec
     handle = Handle(spec.name, world.systemd, spec.stop_timeout, want.start.cgroup, round(spec.restart.delay * 1000))
     active = instance.running is not None or instance.wanted
@@ -151,7 +156,7 @@ def _actions(
     again = restart or spec.state == "restarted"
     if spec.state != "present" and not instance.at_boot and old is None:
         steps.append(apply.Boot(handle, True))
-    reload = spec.state == "reloaded"
+    reload = spec.state == "reloaded" or reread
     if not (start or again or old or reload):
         return steps, _until_supervised(instance, world, spec.name)
     if start or again:
@@ -198,7 +203,7 @@ def _plan_present(
     if not changes:
         return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
     own = [change for change in changes if not change.key.startswith("replaces ")]
-    steps, finish = _actions(want, instance, world, own, old)
+    steps, finish = _actions(want, instance, world, own, old, hidden.reload)
     return Plan(
         spec.name,
         tuple(changes),

@@ -29,7 +29,7 @@ SECRET: dict[str, t.Any] = {
     "user": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "str", "default": "0400"},
-    "on_change": {"type": "str", "choices": ["restart", "none"], "default": "restart"},
+    "on_change": {"type": "str", "choices": ["restart", "reload", "none"], "default": "restart"},
     "persist": {"type": "bool", "default": True},
     "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
 }
@@ -39,7 +39,6 @@ BESIDE: dict[str, t.Any] = {"secret_values": {"type": "dict", "no_log": True}}
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
-_TELLING = re.compile(r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|access_?key|private_?key|credentials?)")
 _COMMON = (
     "daemonless.isolation.namespaced_service ansible_collections python3 runsv crun runc systemd service.slice"
     " /etc/isolation/service/ /var/lib/isolation/instances/ /run/isolation/secrets/ /usr/local/libexec/isolation/ rootfs.json config.json"
@@ -140,20 +139,6 @@ def _check_elsewhere(options: t.Mapping[str, t.Any], values: t.Mapping[str, str]
                     f"{instance}: {place}: has the value of secret {key} in it, which many can read there: the service finds the value in"
                     f" a file in {FOLDER}; if it is no secret, but a common word, choose another value"
                 )
-
-
-def exposed(environment: t.Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """The variables that look as if they held a secret, by the last word of their names: not those that name a file."""
-    return tuple(
-        key
-        for key, value in environment
-        if value and not value.startswith("/") and any(_TELLING.fullmatch(key[at:]) for at in _words(key))
-    )
-
-
-def _words(key: str) -> list[int]:
-    """Where the words of a variable's name begin."""
-    return [0, *(at + 1 for at, char in enumerate(key) if char == "_")]
 
 
 def _check_targets(options: t.Mapping[str, t.Any], instance: str) -> None:

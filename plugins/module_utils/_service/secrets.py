@@ -15,7 +15,7 @@ from .._host.records import Record
 from .._plan import Change, Step
 from .promises import ServiceRefused
 from .roots import Root
-from .secret_options import FOLDER, exposed
+from .secret_options import FOLDER
 from .spec import Secret, ServiceSpec
 from .users import resolve_user
 
@@ -25,12 +25,15 @@ _LIVE = ("on_change", "persist")
 
 @dataclass(frozen=True)
 class SecretPlan:
-    """What is to be done for one instance: `steps` before it is started, `late` once its record is written."""
+    """What is to be done for one instance: `steps` before it is started, `late` once its record is written. `reload` tells whether a running
+    one is asked to read a value again.
+    """
 
     changes: tuple[Change, ...] = ()
     steps: tuple[Step, ...] = ()
     late: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
+    reload: bool = False
 
 
 def wanted(spec: ServiceSpec, record: Record | None) -> list[host.Wanted]:
@@ -159,7 +162,8 @@ def _one(
         changes.append(Change(f"secret {secret.name} kept", before, _kept(kept)))
     if changes:
         steps.append(show)  # after what is kept, so that a killed run is finished by a boot
-    return SecretPlan(tuple(changes), tuple(steps), (), warnings)
+    reload = mine is not None and secret.on_change == "reload"
+    return SecretPlan(tuple(changes), tuple(steps), (), warnings, reload)
 
 
 def _kept(forms: t.Mapping[str, bool]) -> str | None:
@@ -200,11 +204,10 @@ def plan_secrets(
         changes += [Change(f"secret {name}", "set", None) for name in sorted(set(map(_stray, strays)))]
         late = (host.RemoveStrays(spec.name, strays),)
     warnings = [warning for plan in plans for warning in plan.warnings]
-    warnings += [
-        f"service {spec.name}: environment: {key} looks like a secret, and stands in the record, in the bundle and in the diff, where"
-        " many can read it: give it by the options secrets and secret_values"
-        for key in exposed(spec.environment)
-    ]
     return SecretPlan(
-        tuple(changes), tuple(step for plan in plans for step in plan.steps), late, tuple(dict.fromkeys(warnings))
+        tuple(changes),
+        tuple(step for plan in plans for step in plan.steps),
+        late,
+        tuple(dict.fromkeys(warnings)),
+        running and any(plan.reload for plan in plans),
     )

@@ -68,7 +68,7 @@ def sees(host: Host, value: str | bytes, secret: str = "db_password", name: str 
 
 
 def lines(result: dict[str, t.Any], side: str = "after") -> list[str]:
-    return [line for diff in result["diff"] for line in diff[side].splitlines()]
+    return [line for diff in result["diff"] for line in diff[side].splitlines() if not line.startswith("effect: ")]
 
 
 def pid(host: Host, name: str = "web") -> int:
@@ -172,6 +172,21 @@ def test_what_a_new_value_does(host: Host) -> None:
     other = world.cycle("namespaced_service", **options(host, secrets=[{"name": "db_password", "mode": "0440"}]))
     assert "secrets: db_password 0440" in lines(other)
     assert pid(host) != second
+
+    # Told by a signal, once, with the value in place.
+    asked: dict[str, t.Any] = {"secrets": [{"name": "db_password", "on_change": "reload"}]}
+    needed = world.refused("namespaced_service", **options(host, **asked))
+    assert "reload_signal: needed with on_change: reload" in needed
+    handler = "import signal; signal.signal(1, lambda *_: print('got', open('/run/secrets/db_password').read()[:3], flush=True))"
+    asked.update(reload_signal="HUP", command=["/usr/bin/python3", "-c", handler + PROGRAM])
+    world.cycle("namespaced_service", **options(host, **asked))
+    again = pid(host)
+    told_so = world.cycle("namespaced_service", **options(host, **asked, secret_values={"db_password": ROTATED}))
+    assert lines(told_so) == ["secret db_password: changed"]
+    sees(host, ROTATED)
+    world.wait(lambda: "got Rot" in host.log("web"), 5, "it was told")
+    assert (pid(host), host.log("web").count("got ")) == (again, 1)
+    world.cycle("namespaced_service", **options(host, secrets=[{"name": "db_password", "mode": "0440"}]))
 
     # What somebody has changed on the host comes back without a restart.
     third = pid(host)

@@ -21,7 +21,6 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service impo
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.bundle import Facts, config
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.secret_options import (
     SECRET,
-    exposed,
     parse_secrets,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.secrets import (
@@ -150,15 +149,6 @@ def test_a_secret_that_stands_elsewhere_is_refused(option: str, value: t.Any, pl
     assert VALUE not in str(caught.value)
 
 
-def test_variables_that_look_like_secrets() -> None:
-    found = {
-        "DB_PASSWORD": "x", "PASSWORD": "x", "API_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x", "STRIPE_API_KEY": "x", "apikey": "x",
-        "DB_PASSWORD_FILE": "/run/secrets/x", "TOKEN": "/run/secrets/token", "TOKENIZER": "x", "PASSWORD_MIN_LENGTH": "8",
-        "EMPTY_SECRET": "", "KEY": "x", "PATH": "x",
-    }  # fmt: skip
-    assert exposed(found.items()) == tuple(found)[:6]
-
-
 def test_a_value_for_nobody_is_refused() -> None:
     asked = [spec("a", secrets=[declared()], secret_values={"key": VALUE, "keys": VALUE}), spec("b")]
     with pytest.raises(IsolationError, match="secret_values: keys: no service of this task") as caught:
@@ -181,6 +171,7 @@ SAME = host.Seen(OLD, LIVE, {"sealed": True})
         (SAME, {}, [], []),
         (SAME, {"value": NEW}, [("secret key", "set", "changed", "restart")], ["KeepSecret", "ShowSecret"]),
         (SAME, {"value": NEW, "on_change": "none"}, [("secret key", "set", "changed", "live")], ["KeepSecret", "ShowSecret"]),
+        (SAME, {"value": NEW, "on_change": "reload"}, [("secret key", "set", "changed", "live")], ["KeepSecret", "ShowSecret"]),
         (SAME, {"persist": False}, [("secret key kept", "encrypted", None, "live")], ["ForgetSecret", "ShowSecret"]),
         (
             host.Seen(OLD, LIVE, {"plain": True}), {}, [("secret key kept", "for root only", "encrypted", "live")],
@@ -205,6 +196,13 @@ def test_what_a_secret_takes(
     assert told(plan) == changes
     assert kinds(plan.steps) == steps
     assert not {"of before", "of now"} & set(repr(plan).split("'"))
+
+
+def test_a_reload_is_asked_for_once() -> None:
+    assert planned(SAME, value=NEW, on_change="reload").reload
+    for other in ({"on_change": "reload"}, {"value": NEW}, {"value": NEW, "on_change": "none"}):
+        assert not planned(SAME, **t.cast(t.Any, other)).reload
+    assert not planned(SAME, running=False, value=NEW, on_change="reload").reload
 
 
 def test_what_a_boot_restores_is_no_change() -> None:
@@ -267,6 +265,15 @@ def test_a_service_with_secrets_in_whole(on_systemd: bool) -> None:
     assert "Start" in kinds(rotated.steps)
     quiet = one(spec(secrets=[declared(on_change="none")], secret_values={"key": VALUE + "2"}, user="app"), world)
     assert "Start" not in kinds(quiet.steps)
+    signal: dict[str, t.Any] = {
+        "secrets": [declared(on_change="reload")],
+        "user": "app",
+        "secret_values": {"key": VALUE + "2"},
+    }
+    with pytest.raises(IsolationError, match="reload_signal: needed with on_change: reload"):
+        spec(**signal)
+    told_so = one(spec(**signal, reload_signal="HUP"), world)
+    assert ("Start" in kinds(told_so.steps), "Reload" in kinds(told_so.steps)) == (False, True)
 
 
 def test_the_bundle_and_the_supervisor_know_where_not_what() -> None:
