@@ -251,7 +251,7 @@ options:
         type: bool
         default: false
       exec:
-        description: Whether programs in it can be run.
+        description: Whether programs in it can be run. For a single file of the host, V(false) takes O(mounts[].read_only).
         type: bool
         default: true
   tmpfs:

@@ -92,6 +92,7 @@ class Facts:
 
     `init` is the host's init, None for none. `masked` are more paths to mask that this machine has. `profile` is the
     content of a seccomp profile where a path was given. `cgroup` is None where the supervisor makes the control group.
+    `files` are sources of mounts that are no directories.
     `joined` is the instance whose namespaces are joined. `time` tells whether it can have a time namespace.
     """
 
@@ -113,6 +114,7 @@ class Facts:
     groups: tuple[int, ...] = ()
     joined: str | None = None
     time: bool = False
+    files: frozenset[str] = frozenset()
     devices: t.Mapping[str, Device] = field(default_factory=dict)
 
 
@@ -220,9 +222,12 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
     for source, bind in [*((bind.source, bind) for bind in spec.mounts), *volumes]:
         # The second form of each flag goes by mount_setattr(2): in a user namespace, crun 1.8 drops the first one of
         # mounts that can be written to.
+        # It can't do that to a single file; nobody gains rights by one, as no_new_privs is set.
         flags = ["bind", "nosuid", "nodev", "rnosuid", "rnodev"]
         flags += ["ro", "rro"] if bind.read_only else []
         flags += [] if bind.executable else ["noexec", "rnoexec"]
+        if source in facts.files:
+            flags = [flag for flag in flags if flag not in ("rnosuid", "rnodev", "rro", "rnoexec")]
         asked.append(_mount(bind.target, "bind", source, *flags))
     if spec.secrets:
         tight = ("bind", "ro", "rro", "nosuid", "rnosuid", "nodev", "rnodev", "noexec", "rnoexec")

@@ -136,6 +136,11 @@ def _check_sources(spec: ServiceSpec, world: World) -> None:
     for mount in spec.mounts:
         if mount.source in world.missing_sources:
             raise InvalidOption(f"{spec.name}: mounts: source: {mount.source} is not on this host")
+        if mount.source in world.files and not (mount.read_only or mount.executable):
+            raise InvalidOption(
+                f"{spec.name}: mounts: source: {mount.source} is a single file, which can't be mounted without exec where it can be"
+                " written to: set read_only, or mount the directory"
+            )
 
 
 def _lacking(spec: ServiceSpec, world: World) -> list[str]:
@@ -214,6 +219,7 @@ def desired(
         siblings=others,
         groups=resolve_groups(spec, root),
         devices=world.devices,
+        files=world.files,
         joined=None if joined is None else joined.instance,
         time=has_time_namespaces(spec, runtime, world),
     )

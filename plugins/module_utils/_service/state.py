@@ -119,6 +119,7 @@ class World:
     enter: str = ""
     devices: t.Mapping[str, devices.Device] = field(default_factory=dict)
     time_namespaces: bool = True
+    files: frozenset[str] = frozenset()
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
 
@@ -325,6 +326,12 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         profiles={spec.seccomp: oci.load_profile(spec.seccomp) for spec in specs if spec.seccomp.startswith("/")},
         missing_sources=frozenset(
             mount.source for spec in specs for mount in spec.mounts if not os.path.exists(mount.source)
+        ),
+        files=frozenset(
+            mount.source
+            for spec in specs
+            for mount in spec.mounts
+            if os.path.exists(mount.source) and not os.path.isdir(mount.source)
         ),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),

@@ -199,3 +199,17 @@ def test_profiles() -> None:
     traced = seccomp.profile("x86_64", ["CAP_SYS_PTRACE"])["syscalls"][0]["names"]
     assert "ptrace" in traced
     assert "mount" not in traced
+
+
+def test_single_files_have_no_flags_that_are_set_by_mount_setattr() -> None:
+    wanted = [{"source": "/srv/one", "target": "/one", "read_only": True, "exec": False}]
+    shown = [
+        [
+            mount["options"]
+            for mount in config(spec(mounts=wanted), files=files)["mounts"]
+            if mount["destination"] == "/one"
+        ]
+        for files in (frozenset(["/srv/one"]), frozenset())
+    ]
+    assert shown[0] == [["bind", "nosuid", "nodev", "ro", "noexec"]]
+    assert set(shown[1][0]) - set(shown[0][0]) == {"rnosuid", "rnodev", "rro", "rnoexec"}
