@@ -240,7 +240,7 @@ services:
       rootfs: web-1
       slice: web/1
       command: [/usr/bin/python3, -B, /srv/app.py]
-      health: {kind: http, port: 80, path: /, interval: 0.5, timeout: 2.0, retries: 3}
+      health: {kind: http, port: 80, path: /, interval: 0.5, timeout: 2.0, retries: 3, command: []}
       id_base: 1724448768
       ids: {uid: 1000, gid: 1001, host_uid: 1724449768, host_gid: 1724449769}
       updated: 1795592989.268

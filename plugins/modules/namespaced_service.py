@@ -441,11 +441,13 @@ options:
         default: 1m
   health:
     description:
-      - How to ask from the host, by its first address, whether it is well. It is asked while a start is waited for (see O(gate)).
+      - How to ask whether it is well, from the host by its first address, or by a command in it. It is asked while a start is waited for
+        (see O(gate)).
+      - Exactly one of O(health.http), O(health.tcp) and O(health.exec) is needed.
     type: dict
     suboptions:
       http:
-        description: A GET request that is answered by a status of 200 to 399. Exclusive with O(health.tcp).
+        description: A GET request that is answered by a status of 200 to 399.
         type: dict
         suboptions:
           port:
@@ -456,12 +458,24 @@ options:
             type: str
             default: /
       tcp:
-        description: A connection that is accepted. Exclusive with O(health.http).
+        description: A connection that is accepted.
         type: dict
         suboptions:
           port:
             description: The port.
             type: int
+      exec:
+        description:
+          - A command that ends with status 0. It runs in the service, with its user, environment, working directory, rights and limits. What has
+            not ended in time is killed.
+          - Status 125 means that nothing could be executed.
+          - A service without networks can be asked, too.
+        type: dict
+        suboptions:
+          command:
+            description: The program and its arguments. No shell is in between.
+            type: list
+            elements: str
       interval:
         description: Time between two checks.
         type: str
@@ -800,7 +814,7 @@ service:
       description: How it is asked whether it is well.
       type: dict
       returned: when it is
-      sample: {kind: http, port: 3000, path: /healthz, interval: 0.5, timeout: 2.0, retries: 3}
+      sample: {kind: http, port: 3000, path: /healthz, interval: 0.5, timeout: 2.0, retries: 3, command: []}
     secrets:
       description: Its secrets, whether the file is in place, and how the value is kept across boots, C(encrypted) or C(plain). Not their values.
       type: list

@@ -14,6 +14,7 @@ from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
 from .._host import boot, cgroupfs, enter, files, iproute, joins, nft, oci, probe, runit, secrets, systemd, volumes
+from .._host.helpers import asking
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .spec import Gate, Health
@@ -220,14 +221,6 @@ class Reload:
             runit.control(runit.directory(self.handle.name), "h")
 
 
-def _ask(health: Health | None, address: str | None) -> str | None:
-    if health is None or address is None:
-        return None
-    if health.kind == "tcp":
-        return probe.ask_tcp(address, health.port, health.timeout)
-    return probe.ask_http(address, health.port, health.path, health.timeout)
-
-
 @dataclass(frozen=True)
 class AwaitHealth:
     """Step: wait until an instance has run for long enough and is well. From then on it is started at boot instead of `old`."""
@@ -261,7 +254,7 @@ class AwaitHealth:
         while True:
             running = self.handle.running()
             if running is not None:
-                answer = _ask(self.health, self.address)
+                answer = self._ask()
                 if answer is None:
                     was_well, failures = True, 0
                     if running.age >= self.gate.min_healthy_time:
@@ -277,6 +270,11 @@ class AwaitHealth:
             if probe.now() >= deadline:
                 return f"not well within {self.gate.deadline:g} s: {trouble}"
             probe.pause(self._interval(was_well))
+
+    def _ask(self) -> str | None:
+        if self.health is None or (self.address is None and self.health.kind != "exec"):
+            return None
+        return asking.ask_one(asking.check_of(self.handle.name, self.health.canonical(), self.address))
 
     def _interval(self, was_well: bool) -> float:
         if self.health is None:

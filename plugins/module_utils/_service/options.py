@@ -40,6 +40,7 @@ _HTTP = {"port": {"type": "int"}, "path": {"type": "str", "default": "/"}}
 _HEALTH = {
     "http": {"type": "dict", "options": _HTTP},
     "tcp": {"type": "dict", "options": {"port": {"type": "int"}}},
+    "exec": {"type": "dict", "options": {"command": {"type": "list", "elements": "str"}}},
     "interval": {"type": "str", "default": "500ms"},
     "timeout": {"type": "str", "default": "2s"},
     "retries": {"type": "int", "default": 3},

@@ -17,11 +17,12 @@ from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
 from .devices import parse_devices
+from .health import parse_health
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
-from .spec import BindMount, Dns, Gate, Health, Restart, ServiceSpec, Tmpfs, VolumeMount
+from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -242,26 +243,6 @@ def _restart(given: t.Mapping[str, t.Any] | None, name: str) -> Restart:
     return Restart(given["policy"], delay, longest)
 
 
-def _health(given: t.Mapping[str, t.Any] | None, name: str) -> Health | None:
-    if given is None:
-        return None
-    kinds = [kind for kind in ("http", "tcp") if given.get(kind) is not None]
-    if len(kinds) != 1:
-        raise InvalidOption(f"{name}: health: exactly one of http and tcp is needed")
-    check = given[kinds[0]]
-    port = check.get("port")
-    if port is None or not 1 <= port <= 65535:
-        raise InvalidOption(f"{name}: health: {kinds[0]}: port: {port!r} is not a port (1 to 65535)")
-    path = check.get("path", "/")
-    if not path.startswith("/") or re.search(r"[\s\0]", path):
-        raise InvalidOption(f"{name}: health: http: path: {path!r} must begin with / and have no blanks")
-    interval = parse_seconds(given["interval"], f"{name}: health: interval")
-    timeout = parse_seconds(given["timeout"], f"{name}: health: timeout")
-    if interval < 0.01 or timeout < 0.01 or given["retries"] < 1:
-        raise InvalidOption(f"{name}: health: interval and timeout must be at least 10ms, retries at least 1")
-    return Health(kinds[0], port, path, interval, timeout, given["retries"])
-
-
 def _gate(given: t.Mapping[str, t.Any] | None, name: str) -> Gate:
     if given is None:
         return Gate()
@@ -324,13 +305,13 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         seccomp = _absolute(seccomp, f"{name}: seccomp: default, unconfined or the path of a profile")
     binds, volumes, memory = _mounts(options, name)
     networks = parse_networks(options["networks"], name)
-    health = _health(options.get("health"), name)
+    health = parse_health(options.get("health"), name)
     environment = _environment(options["environment"], name)
     check_environment(environment, bool(options.get("allow_secrets_in_environment")), name)
     namespaces = parse_namespaces(options.get("namespaces"), name)
     check_options(options, dict(namespaces), name)
-    if health is not None and not networks and "network" not in dict(namespaces):
-        raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host")
+    if health is not None and health.kind != "exec" and not networks and "network" not in dict(namespaces):
+        raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host: use exec")
     replaces = options.get("replaces")
     if replaces == name:
         raise InvalidOption(f"{name}: replaces: an instance can't replace itself")

@@ -96,7 +96,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Health:
-    """How to ask from the host whether a service is well; `kind` is http or tcp. Times in seconds."""
+    """How to ask from the host whether a service is well; `kind` is http, tcp or exec. Times in seconds."""
 
     kind: str
     port: int
@@ -104,6 +104,19 @@ class Health:
     interval: float = 0.5
     timeout: float = 2.0
     retries: int = 3
+    command: tuple[str, ...] = ()
+
+    def canonical(self) -> dict[str, t.Any]:
+        """The form that the record keeps."""
+        return {
+            "kind": self.kind,
+            "port": self.port or None,
+            "path": self.path,
+            "interval": self.interval,
+            "timeout": self.timeout,
+            "retries": self.retries,
+            "command": list(self.command),
+        }
 
 
 @dataclass(frozen=True)
@@ -229,16 +242,6 @@ class ServiceSpec:
 
     def record(self) -> dict[str, t.Any]:
         """The canonical form that the record keeps, by option: what stays as it was asked for, so neither state nor gate."""
-        health = None
-        if self.health is not None:
-            health = {
-                "kind": self.health.kind,
-                "port": self.health.port,
-                "path": self.health.path,
-                "interval": self.health.interval,
-                "timeout": self.health.timeout,
-                "retries": self.health.retries,
-            }
         return {
             "service": self.service,
             "rootfs": self.rootfs,
@@ -292,6 +295,6 @@ class ServiceSpec:
                 "delay": self.restart.delay,
                 "max_delay": self.restart.max_delay,
             },
-            "health": health,
+            "health": None if self.health is None else self.health.canonical(),
             "secrets": [secret.canonical() for secret in self.secrets],
         }

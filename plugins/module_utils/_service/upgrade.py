@@ -15,7 +15,7 @@ WITHIN: dict[str, dict[str, t.Any]] = {
     "networks": {},
     "tmpfs": {},
     "devices": {},
-    "health": {},
+    "health": {"command": []},
     "gate": {},
     "secrets": {},
 }

@@ -381,6 +381,9 @@ ROWS: dict[str, Row] = {
         "restart", {"max_delay": "1m"}, {"max_delay": "2m"}, text("finish", " 120000"), False, True
     ),
     "health kind": row("health", HEALTH, {"tcp": {"port": 80}}, kept("health", "kind"), "http", "tcp"),
+    "health exec": row(
+        "health", HEALTH, {"exec": {"command": ["/bin/true"]}}, kept("health", "command"), [], ["/bin/true"]
+    ),
     "health path": row(
         "health", HEALTH, {"http": {"port": 80, "path": "/inside"}}, kept("health", "path"), "/", "/inside"
     ),

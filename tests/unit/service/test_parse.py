@@ -31,7 +31,7 @@ def network(bridge: str = "iso0", *address: str) -> dict[str, t.Any]:
 
 
 def health(**given: t.Any) -> dict[str, t.Any]:
-    return {"http": None, "tcp": None, "interval": "1s", "timeout": "1s", "retries": 1, **given}
+    return {"http": None, "tcp": None, "exec": None, "interval": "1s", "timeout": "1s", "retries": 1, **given}
 
 
 def mount(**given: t.Any) -> dict[str, t.Any]:
@@ -94,6 +94,10 @@ REFUSED: list[tuple[dict[str, t.Any], str]] = [
     ({"networks": [network()], "health": health(tcp={"port": 70000})}, "70000"),
     ({"networks": [network()], "health": health(http={"port": 80, "path": "x y"})}, "path"),
     ({"networks": [network()], "health": health(tcp={"port": 80}, retries=0)}, "retries"),
+    ({"health": health(exec={"command": None})}, "a program"),
+    ({"health": health(exec={"command": [""]})}, "a program"),
+    ({"health": health(exec={"command": ["a\0b"]})}, "a program"),
+    ({"networks": [network()], "health": health(exec={"command": ["a"]}, tcp={"port": 1})}, "exactly one"),
     ({"gate": {"min_healthy_time": "10s", "deadline": "10s"}}, "deadline"),
     ({"replaces": "web"}, "itself"),
 ]
