@@ -13,9 +13,19 @@ from .._errors import IsolationError
 from .._host import evidence, secrets
 from .._host.records import load_records
 from .._service.listing import published
-from .._service.state import all_instances
+from .._service.state import Instance, all_instances
 from .items import counts, judge
 from .model import Subject
+
+
+def _links(instances: t.Iterable[Instance]) -> dict[int | None, list[dict[str, t.Any]]]:
+    """The networks by network namespace: a service that has joined another one is reached by that one's addresses."""
+    found: dict[int | None, list[dict[str, t.Any]]] = {}
+    for instance in instances:
+        if instance.record is not None and instance.running is not None:
+            kept = found.setdefault(instance.running.namespaces.get("net"), [])
+            kept += instance.record.assigned.get("networks", [])
+    return found
 
 
 def observe_all() -> list[dict[str, t.Any]]:
@@ -28,12 +38,13 @@ def observe_all() -> list[dict[str, t.Any]]:
     instances, _on_systemd = all_instances()
     portmaps, roots = list(load_records("portmap").values()), load_records("rootfs")
     host = evidence.of_host()
+    links = _links(instances.values())
     found = []
     for name, instance in instances.items():
         record, running = instance.record, instance.running
         if record is None or running is None:
             continue
-        networks = record.assigned.get("networks", [])
+        networks = links.get(running.namespaces.get("net"), [])
         seen = evidence.of_service(running.pid, running.cgroup, [str(item["interface"]) for item in networks], host)
         if seen is None:
             continue

@@ -194,11 +194,11 @@ def _sockets(pids: t.Iterable[int]) -> set[str]:
     return found
 
 
-def _listening(pid: int, pids: t.Sequence[int], shared: bool) -> tuple[tuple[str, int], ...]:
-    """TCP sockets that listen in its network namespace; where that is the host's, those that its processes hold."""
+def _listening(pid: int, pids: t.Iterable[int]) -> tuple[tuple[str, int], ...]:
+    """TCP sockets that its processes listen on: there are others in its network namespace where that is not its own."""
     entries = [entry for name in ("tcp", "tcp6") for entry in parse_table(_file(pid, f"net/{name}"), _LISTEN, _PORTS)]
-    held = _sockets(pids) if shared else set()
-    return tuple(sorted({(address, port) for address, port, inode in entries if not shared or inode in held}))
+    held = _sockets(pids) if entries else set()
+    return tuple(sorted({(address, port) for address, port, inode in entries if inode in held}))
 
 
 def _groups(path: str) -> tuple[tuple[Group, ...], set[int]]:
@@ -257,8 +257,6 @@ def of_service(pid: int, cgroup: str, interfaces: t.Iterable[str], host: HostFac
     text = _file(pid, "mountinfo")
     mounts = tuple(parse_mountinfo(text))
     places = [(host_path(mount, host.mounts), mount) for mount in mounts]
-    namespaces = proc.namespaces(pid)
-    shared = namespaces.get("net") == host.namespaces.get("net")
     label = None
     with contextlib.suppress(OSError):
         label = (_file(pid, "attr/apparmor/current") or _file(pid, "attr/current")).strip("\0\n ") or None
@@ -266,7 +264,7 @@ def of_service(pid: int, cgroup: str, interfaces: t.Iterable[str], host: HostFac
     found = Evidence(
         pid,
         (first, *others),
-        namespaces,
+        proc.namespaces(pid),
         tuple((int(inner), int(outer), int(count)) for inner, outer, count in uid_map),
         mounts,
         tuple(Found(path, _kind(path), mount) for path, mount in places if path is not None),
@@ -274,7 +272,7 @@ def of_service(pid: int, cgroup: str, interfaces: t.Iterable[str], host: HostFac
         parse_limits(_file(pid, "limits")),
         proc.control_groups(pid),
         groups,
-        _listening(pid, [seen.pid for seen in (first, *others)], shared),
+        _listening(pid, [seen.pid for seen in (first, *others)]),
         label,
         _masters(interfaces),
     )

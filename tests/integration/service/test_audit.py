@@ -152,6 +152,25 @@ def test_published_ports_and_who_is_inside(host: Host) -> None:
     guest.wait(10)
 
 
+def test_a_joined_service_has_ports_of_its_own(host: Host) -> None:
+    """The other one's sockets are not its own; what is published of the other one's address leads to its sockets, too."""
+    world = host.world
+    service = host.run("web")
+    host.rootfs("side", service="web")
+    joined = {"user": "service:web", "network": "service:web"}
+    side = {"name": "side", "rootfs": "side", "command": ["/usr/bin/python3", "-c", LISTEN], "namespaces": joined}
+    world.apply("namespaced_service", **side)
+    world.wait(lambda: "2222" in audit(world, "side")["5.9"]["evidence"], 10, "it listens")
+    told = "listens where neither a published port leads to nor its health is asked: 0.0.0.0:2222"
+    assert (audit(world, "side")["5.9"]["result"], audit(world, "side")["5.9"]["evidence"]) == ("warn", told)
+    assert "2222" not in audit(world, "web")["5.9"]["evidence"]
+    mapping = {"host_port": 8022, "address": service["addresses"][0]["ipv4"], "port": 2222}
+    world.apply("nat_portmap", name="web", mappings=[mapping])
+    found = audit(world, "side")
+    assert (found["5.9"]["result"], found["5.9"]["evidence"]) == ("pass", "listens on 0.0.0.0:2222")
+    assert found["5.30"]["evidence"] == "its links are on iso0"
+
+
 def test_it_is_only_told_when_asked_for(host: Host) -> None:
     world = host.world
     host.run("web")

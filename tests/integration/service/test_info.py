@@ -147,5 +147,8 @@ def test_what_nobody_may_see_is_named(host: Host) -> None:
         ]
         assert "Permission denied" in reason
         assert "become" in reason
+    (reason,) = (audit := _as_nobody(world, gather_subset=["audit"]))["unseen"]
+    assert (audit["audit"], reason["subset"], reason["name"]) == ([], "audit", None)
+    assert "to root alone: run as root (become: true)" in reason["reason"]
     other = _as_nobody(world, gather_subset=["services"], project="another")
     assert [entry["name"] for entry in other["services"]] == ["web-1"], "whose it is can't be told"
