@@ -18,9 +18,7 @@ SENSITIVE = ("/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run"
 PROGRAMS = ("/lib", "/lib64", "/usr")
 """Anybody may read what is in these: a single file of theirs, such as an init or a time zone, tells nothing and can't be changed if read-only."""
 
-PLAIN_DEVICES = frozenset(
-    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
-)
+PLAIN_DEVICES = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 """Devices that every service has: they lead to nothing of the machine."""
 
 _GROUPS = ("cgroup", "cgroup2")

@@ -86,6 +86,7 @@ def test_a_loose_service(host: Host) -> None:
     world = host.world
     world.run(["/usr/bin/python3", "-c", RULER])
     world.apply("cgroup_slice", name="loose", cpu_weight=100)
+    world.sh("mknod -m 666 /run/card c 10 229")
     host.rootfs("side")
     names = world.sh("cat /proc/sys/kernel/cap_last_cap").strip()
     every = [name for number, name in enumerate(CAPABILITIES) if number <= int(names)]
@@ -93,18 +94,20 @@ def test_a_loose_service(host: Host) -> None:
         "name": "side", "rootfs": "side", "command": ["/usr/bin/python3", "-c", LISTEN], "slice": "loose",
         "namespaces": dict.fromkeys(("network", "uts", "ipc", "cgroup", "time"), "host"), "capabilities": every, "seccomp": "unconfined",
         "mounts": [{"source": "/etc", "target": "/mnt"}, {"source": "/run/podman", "target": "/opt"}],
+        "devices": [{"path": "/run/card", "target": "/dev/card"}],
         "restart": {"policy": "always", "delay": "50ms", "max_delay": "100ms"}, "gate": {"min_healthy_time": "200ms"},
     }  # fmt: skip
     side = world.apply("namespaced_service", **loose)["service"]
     world.wait(lambda: "2222" in audit(world, "side")["5.9"]["evidence"], 10, "it listens")
     found = audit(world, "side")
     assert results(found, "fail") == {
-        "5.4", "5.5", "5.6", "5.9", "5.10", "5.11", "5.12", "5.13", "5.14", "5.15", "5.17", "5.21", "5.22", "5.25", "5.27",
+        "5.4", "5.5", "5.6", "5.9", "5.10", "5.11", "5.12", "5.13", "5.14", "5.15", "5.17", "5.18", "5.21", "5.22", "5.25", "5.27",
         "5.29", "5.32",
     }, found  # fmt: skip
     assert "/etc on /mnt (rw)" in found["5.6"]["evidence"]
     assert "/sys on /sys (ro)" in found["5.6"]["evidence"]
     assert found["5.32"]["evidence"] == "mountinfo: /run/podman on /opt (rw)"
+    assert found["5.18"]["evidence"] == "mountinfo: /run/card on /dev/card (rw)"
     assert f"net:[{side['namespaces']['net']}]" in found["5.10"]["evidence"]
     assert "0.0.0.0:2222" in found["5.14"]["evidence"]
     assert found["5.22"]["evidence"].startswith("Seccomp 0 (no filter): ")
@@ -124,7 +127,7 @@ def test_the_host_itself_is_no_service(host: Host) -> None:
         ]
     )
     found = {item["item"]: item for item in json.loads(done.stdout)}
-    assert {"5.10", "5.16", "5.17", "5.21", "5.22", "5.25", "5.26", "5.31"} <= results(found, "fail"), found
+    assert {"5.10", "5.16", "5.17", "5.18", "5.21", "5.22", "5.25", "5.26", "5.31"} <= results(found, "fail"), found
 
 
 def test_published_ports_and_who_is_inside(host: Host) -> None:

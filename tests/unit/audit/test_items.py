@@ -201,6 +201,7 @@ CASES: list[tuple[str, str, Subject, str]] = [
     ("5.16", "fail", shared("pid"), "pid:[1], the host's is pid:[1]"),
     ("5.17", "fail", shared("ipc"), "ipc:["),
     ("5.18", "fail", seen(places=(place("/dev/fuse", "device"),)), "/dev/fuse"),
+    ("5.18", "fail", seen(places=(place("/dev/console", "device"),)), "/dev/console"),
     ("5.18", "pass", seen(places=(place("/dev/fuse", "device", "rw,nodev"),)), "devices of its own"),
     ("5.19", "fail", seen(limits={"Max open files": ("1", "unlimited")}), "open files unlimited"),
     ("5.19", "fail", seen(limits={"Max open files": ("1", "2000000")}), "open files 2000000"),
