@@ -217,6 +217,7 @@ services:
     - C(published) are the host's ports that lead to it, and the portmap that owns each. C(applied) of RV(portmaps) tells whether the kernel has them.
     - C(usage), C(peak), C(pressure), C(throttling) and C(oom_kills) are of its own control group, in the words of RV(slices). They are V(null)
       unless it runs.
+    - C(health) has with a periodic check also C(status), C(since), C(failures), C(restarts), C(last) and C(action).
     - C(enabled) tells whether it is started at the next boot, C(log) where its output goes. C(started_at) is in UTC.
   returned: when gathered
   type: list

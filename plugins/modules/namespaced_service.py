@@ -477,17 +477,31 @@ options:
             type: list
             elements: str
       interval:
-        description: Time between two checks.
+        description: Time between two checks. Without O(health.on_failure) it is that of the start, V(500ms) if not given. With it, it is that of
+          the periodic check, V(10s) if not given and at least V(1s); a start then asks at least every V(500ms).
         type: str
-        default: 500ms
       timeout:
         description: How long one check may take.
         type: str
         default: 2s
       retries:
-        description: How many checks in a row must fail, once it was well, for the start to have failed before the deadline.
+        description: How many checks in a row must fail, once it was well, for the start to have failed before the deadline; and for the
+          periodic check to act.
         type: int
         default: 3
+      start_period:
+        description: For how long after each start failures do not count for the periodic check, until it was well once. Only with
+          O(health.on_failure); V(30s) if not given.
+        type: str
+      on_failure:
+        description:
+          - What to do when the periodic check has failed O(health.retries) times in a row. Without it, there is no periodic check.
+          - V(restart) restarts it, also with O(restart.policy=no); V(stop) stops it until the next task or boot; V(none) only tells, in
+            M(daemonless.isolation.host_info) and in the host's log.
+          - One timer of the host asks all services (under runit, one process that sleeps). A service that is stopped, or waits for its next start, is
+            left alone. What a task that still runs has started is that task's matter.
+        type: str
+        choices: [restart, stop, none]
   gate:
     description:
       - What a start must reach. Otherwise the task fails, with the last lines of the log. A service that has ended three times fails at once.
@@ -811,7 +825,9 @@ service:
       returned: success
       sample: [/usr/bin/python3, /srv/app.py]
     health:
-      description: How it is asked whether it is well.
+      description: How it is asked whether it is well. With O(health.on_failure) also what the periodic check knows; C(status) is C(starting),
+        C(healthy) or C(unhealthy), and V(null) where it does not run; C(since) when it is so; C(failures) in a row; C(restarts) by the check since
+        the boot; the C(last) five answers; and the last C(action).
       type: dict
       returned: when it is
       sample: {kind: http, port: 3000, path: /healthz, interval: 0.5, timeout: 2.0, retries: 3, command: []}

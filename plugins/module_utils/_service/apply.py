@@ -13,7 +13,22 @@ from dataclasses import dataclass
 from .. import _paths
 from .._bridge import ports
 from .._errors import IsolationError
-from .._host import boot, cgroupfs, enter, files, iproute, joins, nft, oci, probe, runit, secrets, systemd, volumes
+from .._host import (
+    boot,
+    cgroupfs,
+    enter,
+    files,
+    health,
+    iproute,
+    joins,
+    nft,
+    oci,
+    probe,
+    runit,
+    secrets,
+    systemd,
+    volumes,
+)
 from .._host.helpers import asking
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
@@ -279,7 +294,9 @@ class AwaitHealth:
     def _interval(self, was_well: bool) -> float:
         if self.health is None:
             return 0.05
-        return self.health.interval if was_well else min(self.health.interval, 0.2)
+        # Looks at one that runs may be rare; a start is not to wait for the next of them.
+        interval = min(self.health.interval, 0.5) if self.health.on_failure else self.health.interval
+        return interval if was_well else min(interval, 0.2)
 
 
 @dataclass(frozen=True)
@@ -319,6 +336,7 @@ class Remove:
             files.remove_file(path)
         self._forget_guards()
         joins.forget(name)
+        health.forget(name)
         for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS, runit.OUTPUT):
             files.remove_empty_directories(folder, folder)
         files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)

@@ -44,8 +44,14 @@ def parse_health(given: t.Mapping[str, t.Any] | None, name: str) -> Health | Non
         path = check.get("path", "/")
         if not path.startswith("/") or re.search(r"[\s\0]", path):
             raise InvalidOption(f"{where}: path: {path!r} must begin with / and have no blanks")
-    interval = parse_seconds(given["interval"], f"{name}: health: interval")
+    on_failure = given.get("on_failure")
+    interval = parse_seconds(given.get("interval") or ("10s" if on_failure else "500ms"), f"{name}: health: interval")
     timeout = parse_seconds(given["timeout"], f"{name}: health: timeout")
     if interval < 0.01 or timeout < 0.01 or given["retries"] < 1:
         raise InvalidOption(f"{name}: health: interval and timeout must be at least 10ms, retries at least 1")
-    return Health(kind, port, path, interval, timeout, given["retries"], command)
+    if on_failure and interval < 1:
+        raise InvalidOption(f"{name}: health: interval must be at least 1s with on_failure")
+    if given.get("start_period") is not None and not on_failure:
+        raise InvalidOption(f"{name}: health: start_period is of the periodic check: set on_failure, too")
+    grace = parse_seconds(given.get("start_period") or "30s", f"{name}: health: start_period")
+    return Health(kind, port, path, interval, timeout, given["retries"], command, on_failure, grace)

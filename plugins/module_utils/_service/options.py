@@ -41,9 +41,11 @@ _HEALTH = {
     "http": {"type": "dict", "options": _HTTP},
     "tcp": {"type": "dict", "options": {"port": {"type": "int"}}},
     "exec": {"type": "dict", "options": {"command": {"type": "list", "elements": "str"}}},
-    "interval": {"type": "str", "default": "500ms"},
+    "interval": {"type": "str"},
     "timeout": {"type": "str", "default": "2s"},
     "retries": {"type": "int", "default": 3},
+    "start_period": {"type": "str"},
+    "on_failure": {"type": "str", "choices": ["restart", "stop", "none"]},
 }
 
 OPTIONS: dict[str, t.Any] = {

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import enter, hosts, oci, secrets, systemd, volumes
+from .._host import enter, health, hosts, oci, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, UpdateFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -55,6 +55,21 @@ def _helper_changes(specs: t.Sequence[ServiceSpec], world: World) -> list[Change
     if world.boot_gaps:
         changes.append(Change("boot files", None, ", ".join(world.boot_gaps)))
     return changes
+
+
+def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], list[Step], list[Step]]:
+    """How the host looks after the health of its services, if that is to be otherwise: lines, steps before and after the start."""
+    named = {spec.name for spec in specs}
+    after = [record.spec for name, record in world.records.items() if name not in named]
+    interval = health.interval_of([*after, *(spec.record() for spec in specs if spec.present)])
+    there = world.looks
+    if interval is None:
+        gone = [Change("periodic check", "yes", None)] if there.files else []
+        return gone, [], [health.Settle()] if gone else []
+    if there == health.Looks(health.files(interval, world.systemd), True):
+        return [], [], []
+    line = Change("periodic check", "otherwise" if there.files else None, f"every {interval:g}s")
+    return [line], [health.Install(interval)], []
 
 
 def _handle(name: str, world: World, stop_timeout: float, first: float) -> Handle:
@@ -245,7 +260,7 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
         for item in record.assigned.get("networks", [])
     ]
     steps = (remove, secrets.RemoveSecrets(spec.name), DropRecord(record), Release(record.spec["service"], "rootfs"))
-    finish = (*purge.steps, apply.DropHelpers())
+    finish = (*purge.steps, health.Settle(), apply.DropHelpers())
     return Plan(spec.name, (*changes, *purge.changes), tuple(prepare), steps, finish, result=result)
 
 
@@ -279,6 +294,8 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     joins = Joins(world, expect, specs, project)
     plans: list[Plan] = []
     helpers = _helper_changes([spec for spec in specs if spec.present], world)
+    looks, before, later = _looks(specs, world)
+    helpers += looks
     named = Plans(world.volumes, world.records, specs, project)
     said: set[str] = set()
     renamed = Names(world, specs, project)
@@ -299,8 +316,9 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
             world.instances[spec.name].running is not None,
         )
         one = _plan_present(spec, world, want, project, helpers, claim, hidden)
+        one = replace(one, steps=(*before, *one.steps), finish=(*one.finish, *later))
         renamed.note(spec, want.record)
-        helpers = []
+        helpers, before, later = [], [], []
         plans.append(_quietly(one, said))
     plans = renamed.told(plans)
     shared: list[Step] = renamed.shared()

@@ -105,6 +105,8 @@ class Health:
     timeout: float = 2.0
     retries: int = 3
     command: tuple[str, ...] = ()
+    on_failure: str | None = None
+    start_period: float = 30.0
 
     def canonical(self) -> dict[str, t.Any]:
         """The form that the record keeps."""
@@ -116,6 +118,8 @@ class Health:
             "timeout": self.timeout,
             "retries": self.retries,
             "command": list(self.command),
+            "on_failure": self.on_failure,
+            "start_period": self.start_period,
         }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .. import _paths
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, devices, enter, hosts, iproute, oci, proc, runit, secrets, systemd, volumes
+from .._host import boot, cgroupfs, devices, enter, health, hosts, iproute, oci, proc, runit, secrets, systemd, volumes
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -118,6 +118,7 @@ class World:
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
     enter: str = ""
     devices: t.Mapping[str, devices.Device] = field(default_factory=dict)
+    looks: health.Looks = field(default_factory=health.Looks)
     time_namespaces: bool = True
     files: frozenset[str] = frozenset()
     booted: frozenset[str] = frozenset()
@@ -335,6 +336,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         ),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
+        looks=health.observe(),
         helpers={
             name: _file(helper_path(name)) for name in (*oci.HELPERS, enter.HELPER, volumes.HELPER, secrets.HELPER)
         },
@@ -348,6 +350,24 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         booted=hosts.booted(),
         stable=hosts.service_addresses(),
     )
+
+
+def _health(name: str, spec: t.Mapping[str, t.Any], running: Running | None) -> dict[str, t.Any] | None:
+    """How it is asked whether it is well, and with a periodic check also what it has answered."""
+    asked = spec.get("health")
+    if not asked or not health.checked(spec):
+        return asked
+    seen = health.read_state(name)
+    known = running is not None and seen.get("pid") == running.pid
+    return {
+        **asked,
+        "status": seen["status"] if known else "starting" if running is not None else None,
+        "since": seen.get("since") if known else None,
+        "failures": seen.get("failures", 0) if known else 0,
+        "restarts": seen.get("restarts", 0),
+        "last": seen.get("last", []),
+        "action": seen.get("action"),
+    }
 
 
 def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any]:
@@ -374,7 +394,7 @@ def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any
         "rootfs": spec.get("rootfs"),
         "slice": spec.get("slice"),
         "command": spec.get("command"),
-        "health": spec.get("health"),
+        "health": _health(name, spec, running),
         "secrets": secrets.states(record),
         "updated": instance.updated,
     }

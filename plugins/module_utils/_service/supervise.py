@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 
 from .. import _paths
-from .._host import joins, oci, runit, secrets, systemd, volumes
+from .._host import health, joins, oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
@@ -131,6 +131,9 @@ def _finish(start: Start) -> str:
         ),
         "no": "printf d >supervise/control\n",
     }[start.spec.restart.policy]
+    if ends and start.spec.health is not None and start.spec.health.on_failure == "restart":
+        mark = health.again_mark(name)
+        ends = f"[ ! -e {mark} ] || {{ rm -f {mark}; exit 0; }}\n{ends}"
     return f"""#!/bin/sh
 # {_paths.MARKER}
 exec 2>/dev/null

@@ -15,7 +15,7 @@ WITHIN: dict[str, dict[str, t.Any]] = {
     "networks": {},
     "tmpfs": {},
     "devices": {},
-    "health": {"command": []},
+    "health": {"command": [], "on_failure": None, "start_period": 30.0},
     "gate": {},
     "secrets": {},
 }

@@ -384,6 +384,16 @@ ROWS: dict[str, Row] = {
     "health exec": row(
         "health", HEALTH, {"exec": {"command": ["/bin/true"]}}, kept("health", "command"), [], ["/bin/true"]
     ),
+    "health on_failure": row("health", HEALTH, health(on_failure="none"), kept("health", "on_failure"), None, "none"),
+    "health start_period": row(
+        "health",
+        health(on_failure="none"),
+        health(on_failure="none", start_period="5s"),
+        kept("health", "start_period"),
+        30.0,
+        5.0,
+    ),
+    "health interval": row("health", HEALTH, health(interval="1s"), kept("health", "interval"), 0.5, 1.0),
     "health path": row(
         "health", HEALTH, {"http": {"port": 80, "path": "/inside"}}, kept("health", "path"), "/", "/inside"
     ),

@@ -16,6 +16,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._errors impor
 from ansible_collections.daemonless.isolation.plugins.module_utils._host import oci
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.boot import EnsureBoot
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import WriteFile
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.health import Settle
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.oci import Runtime
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD, Systemctl
@@ -267,7 +268,7 @@ def test_absent() -> None:
     world = settled(spec())
     gone = one(spec(state="absent"), world)
     assert kinds(gone.steps) == ["Remove", "RemoveSecrets", "DropRecord", "Release"]
-    assert gone.finish == (DropHelpers(),)
+    assert gone.finish == (Settle(), DropHelpers())
     assert not one(spec(state="absent"), bare("web")).changed
 
 
