@@ -218,6 +218,8 @@ services:
     - C(usage), C(peak), C(pressure), C(throttling) and C(oom_kills) are of its own control group, in the words of RV(slices). They are V(null)
       unless it runs.
     - C(health) has with a periodic check also C(status), C(since), C(failures), C(restarts), C(last) and C(action).
+    - C(restarts) is how often it has ended since it was last told to start. C(failure) is V(null) unless it is to run and does not, and has C(ended_at),
+      C(next_start), C(exit_status) or C(signal) where they are known, and the last lines of its C(log), without values of its secrets.
     - C(enabled) tells whether it is started at the next boot, C(log) where its output goes. C(started_at) is in UTC.
   returned: when gathered
   type: list
@@ -235,6 +237,8 @@ services:
       unit: isolation-web\x2d1.service
       supervisor: systemd
       log: {type: journal, unit: isolation-web\x2d1.service}
+      restarts: 0
+      failure: null
       cgroup: /isolation.slice/isolation-web.slice/isolation-web-1.slice/isolation-web\x2d1.service
       namespaces: {pid: 4026532991, mnt: 4026532988, net: 4026532992, uts: 4026532989, ipc: 4026532990, cgroup: 4026533067, user: 4026532985}
       runtime: crun

@@ -99,7 +99,8 @@ _BACKOFF_TEXT = f"""#!/bin/sh
 # {_paths.MARKER}: how long a service that keeps ending waits before it is started again. Neither runit nor systemd before
 # 254 have a delay that grows.
 #   backoff begin NAME            wait as long as it must; a run begins
-#   backoff end NAME FIRST LAST   a run has ended; the next delay is FIRST milliseconds, twice the last one, at most LAST
+#   backoff end NAME FIRST LAST [STATUS]
+#                                 a run has ended; the next delay is FIRST milliseconds, twice the last one, at most LAST
 # A run of ten seconds, or of the last delay if that is longer, is a good one: the delay begins again.
 set -eu
 state={DELAYS}/$2
@@ -108,9 +109,11 @@ now() {{ # milliseconds since boot, without a zero in front
   up=${{up%.*}}${{up#*.}}0
   up=${{up#"${{up%%[!0]*}}"}}
 }}
-delay=0 began=0
+delay=0 began=0 ends=0 ended=0 status=-
 for folder in {DELAYS} {PID_FOLDER}; do [ -d $folder ] || mkdir -p $folder; done
-[ ! -e "$state" ] || read -r delay began <"$state"
+[ ! -e "$state" ] || read -r delay began ends ended status <"$state"
+# A file of an earlier version has two words.
+ends=${{ends:-0}} ended=${{ended:-0}} status=${{status:--}}
 case $1 in
 begin)
   # What was interrupted while it wrote the names of siblings: nothing has the file mounted now.
@@ -123,7 +126,7 @@ begin)
     wait "$sleeper"
   fi
   now
-  echo "$delay $up" >"$state"
+  echo "$delay $up $ends $ended $status" >"$state"
   ;;
 end)
   good=10000
@@ -132,7 +135,9 @@ end)
   ran=$((up - began))
   if [ "$began" = 0 ] || [ "$delay" = 0 ] || [ "$ran" -ge "$good" ]; then next=$3; else next=$((delay * 2)); fi
   [ "$next" -le "$4" ] || next=$4
-  echo "$next $began" >"$state"
+  # systemd tells it to what it runs after an end (systemd.exec(5)).
+  status=${{5:-${{EXIT_STATUS:--}}}}
+  echo "$next $began $((ends + 1)) $up $status" >"$state"
   {joins.END}
   ;;
 esac

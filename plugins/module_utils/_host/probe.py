@@ -10,7 +10,6 @@ import os
 import socket
 import time
 
-from .files import read_text
 from .process import run
 
 
@@ -55,16 +54,6 @@ def journal_tail(unit: str, lines: int) -> list[str]:
     """The last lines that a unit has logged."""
     done = run(["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"], check=False)
     return done.stdout.splitlines()
-
-
-def ends(path: str, first: int) -> int:
-    """How often a service has ended since it was last told to start, at least: by the delay (milliseconds) that grows with each."""
-    words = (read_text(path) or "").split()
-    delay = int(words[0]) if words and words[0].isdigit() else 0
-    count = 0
-    while delay >= first * 2**count:
-        count += 1
-    return count
 
 
 def pause(seconds: float) -> None:

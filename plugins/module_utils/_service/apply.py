@@ -24,6 +24,7 @@ from .._host import (
     nft,
     oci,
     probe,
+    restarts,
     runit,
     secrets,
     systemd,
@@ -32,6 +33,7 @@ from .._host import (
 from .._host.helpers import asking
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
+from .failing import log_tail
 from .spec import Gate, Health
 from .state import Running, find_running
 from .supervise import unit_name
@@ -47,13 +49,12 @@ class ServiceError(IsolationError):
 
 @dataclass(frozen=True)
 class Handle:
-    """An instance as its supervisor is told of it. `first` is the first delay before a restart, in milliseconds."""
+    """An instance as its supervisor is told of it."""
 
     name: str
     systemd: bool
     stop_timeout: float
     cgroup: str
-    first: int
 
     def running(self) -> Running | None:
         """Its first process."""
@@ -94,10 +95,7 @@ class Handle:
 
     def log(self) -> str:
         """The last lines of its log, for an error."""
-        if self.systemd:
-            lines = probe.journal_tail(unit_name(self.name), LOG_LINES)
-        else:
-            lines = probe.log_tail(os.path.join(runit.log_directory(self.name), "current"), LOG_LINES)
+        lines = log_tail(self.name, self.systemd, LOG_LINES)
         return "; its log ends with:\n" + "\n".join(lines) if lines else "; its log is empty"
 
 
@@ -280,7 +278,7 @@ class AwaitHealth:
                     failures += 1
                     if self.health is not None and was_well and failures >= self.health.retries:
                         return f"it was well, and then not any more, {failures} times in a row: {trouble}"
-            if probe.ends(oci.delay_file(self.handle.name), self.handle.first) >= TOO_OFTEN:
+            if restarts.read(self.handle.name).count >= TOO_OFTEN:
                 return f"it has ended {TOO_OFTEN} times since its start"
             if probe.now() >= deadline:
                 return f"not well within {self.gate.deadline:g} s: {trouble}"

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
 
 from .._cgroup.usage import Meter
 from .._host import runit, traffic
 from .._host.proc import started
 from .._host.records import Record, load_records
+from .failing import moment, told
 from .state import Instance, all_instances, describe
 from .supervise import unit_name
 
@@ -65,8 +65,8 @@ def _log(name: str, on_systemd: bool) -> dict[str, str]:
 
 
 def _started_at(pid: int) -> str | None:
-    moment = started(pid)
-    return None if moment is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    seconds = started(pid)
+    return None if seconds is None else moment(seconds)
 
 
 def _details(
@@ -85,6 +85,7 @@ def _details(
         "started_at": _started_at(running.pid) if running is not None else None,
         "enabled": instance.at_boot,
         "log": _log(name, on_systemd),
+        **told(name, instance, on_systemd),
         **{key: figures.get(key) for key in _FIGURES},
     }
 

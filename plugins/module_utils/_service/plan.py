@@ -72,15 +72,15 @@ def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], 
     return [line], [health.Install(interval)], []
 
 
-def _handle(name: str, world: World, stop_timeout: float, first: float) -> Handle:
+def _handle(name: str, world: World, stop_timeout: float) -> Handle:
     record = world.records.get(name)
     slice_name = record.spec.get("slice") if record is not None else None
-    return Handle(name, world.systemd, stop_timeout, cgroup_path(name, slice_name), round(first * 1000))
+    return Handle(name, world.systemd, stop_timeout, cgroup_path(name, slice_name))
 
 
 def _recorded_handle(record: Record, world: World) -> Handle:
     """An instance by what its record says."""
-    return _handle(record.name, world, float(record.spec["stop_timeout"]), float(record.spec["restart"]["delay"]))
+    return _handle(record.name, world, float(record.spec["stop_timeout"]))
 
 
 def _replaced(spec: ServiceSpec, world: World, project: str) -> tuple[Instance, Handle] | None:
@@ -157,7 +157,7 @@ def _actions(
 ) -> tuple[list[Step], list[Step]]:
     """What starts, stops, restarts or reloads an instance, and what waits for it. `reread` tells whether it has to read a secret again."""
     spec = want.spec
-    handle = Handle(spec.name, world.systemd, spec.stop_timeout, want.start.cgroup, round(spec.restart.delay * 1000))
+    handle = Handle(spec.name, world.systemd, spec.stop_timeout, want.start.cgroup)
     active = instance.running is not None or instance.wanted
     restart = active and any(change.effect == "restart" and change.key != "state" for change in changes)
     steps: list[Step] = []

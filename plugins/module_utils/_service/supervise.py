@@ -123,12 +123,12 @@ def _finish(start: Start) -> str:
     parent = posixpath.dirname(start.cgroup)
     first, last = start.delays
     unmount = f"{helper_path(volumes.HELPER)} umount {name}\n" if start.spec.volumes else ""
+    status = ""
+    if waits(start):
+        status = f"status=1\n[ ! -s {runit.status_file(name)} ] || read -r status <{runit.status_file(name)}\n"
     ends = {
         "always": "",
-        "on-failure": (
-            f"status=1\n[ ! -s {runit.status_file(name)} ] || read -r status <{runit.status_file(name)}\n"
-            '[ "$status" != 0 ] || printf d >supervise/control\n'
-        ),
+        "on-failure": '[ "$status" != 0 ] || printf d >supervise/control\n',
         "no": "printf d >supervise/control\n",
     }[start.spec.restart.policy]
     if ends and start.spec.health is not None and start.spec.health.on_failure == "restart":
@@ -142,7 +142,7 @@ rm -f {oci.pid_file(name)}
 for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
   [ ! -d "$tree/{parent}" ] || rmdir "$tree/{start.cgroup}"
 done
-{helper_path(oci.BACKOFF_HELPER)} end {name} {first} {last}
+{status}{helper_path(oci.BACKOFF_HELPER)} end {name} {first} {last}{' "$status"' if status else ""}
 {unmount}{ends}exit 0
 """
 

@@ -96,3 +96,67 @@ def test_what_fails_before_the_service_begins_is_in_its_log(host: Host) -> None:
     world.sh(f"kill -9 {host.see('web')['pid']}")
     world.wait(lambda: "hosts" in host.log("web"), 10, "the log tells why")
     assert host.see("web")["state"] == "failing"
+
+
+def _crash(host: Host, name: str, script: str, **options: t.Any) -> dict[str, t.Any]:
+    """Start a service that does not stay; returns what host_info tells of it a moment later."""
+    host.rootfs(name)
+    wanted = {
+        "health": None,
+        "gate": {"min_healthy_time": "5s", "deadline": "30s"},
+        "command": ["/usr/bin/python3", "-c", script],
+        **options,
+    }
+    started = host.world.module("namespaced_service", **host.options(name, **wanted))
+    assert started["failed"]
+    host.world.wait(lambda: host.see(name)["restarts"] >= 4, 30, "it has ended four times")
+    return host.see(name)
+
+
+def test_a_crash_loop_is_told_and_slows_down(host: Host) -> None:
+    """F12: the delay doubles to its cap, and host_info says how often and why it ended, and when it is started again."""
+    loop = {"delay": "100ms", "max_delay": "800ms"}
+    found = _crash(
+        host,
+        "web",
+        "import time; print(time.monotonic(), flush=True); print('port 80 is taken'); exit(3)",
+        restart=loop,
+    )
+    host.world.wait(lambda: host.see("web")["restarts"] >= 8, 30, "it has ended eight times")
+    begins = [
+        float(line.split()[1]) for line in host.log("web").splitlines() if line.split()[1].replace(".", "").isdigit()
+    ]
+    waits = [after - before for before, after in zip(begins, begins[1:])]
+    least = [0.1, 0.2, 0.4, 0.8, 0.8, 0.8]
+    assert [wait >= low for wait, low in zip(waits, least)] == [True] * 6, waits
+    assert found["failure"] is None or found["failure"]["log"][-1] == "port 80 is taken"
+    failing = host.world.wait(lambda: host.see("web")["failure"], 10, "it waits")
+    assert failing["log"][-1] == "port 80 is taken"
+    assert failing["ended_at"] is not None
+
+    good = host.run("web", restart=loop)
+    seen = host.see("web")
+    assert (seen["restarts"], seen["failure"], seen["pid"]) == (0, None, good["pid"])
+
+
+def test_what_a_start_lacks_is_told(host: Host) -> None:
+    """F12: without its image, a service is not started; host_info says so, and it comes back with it."""
+    world = host.world
+    host.run("web", restart={"delay": "100ms", "max_delay": "1s"})
+    instance = "/var/lib/isolation/instances/web"
+    world.sh(
+        f"kill -9 $(cat /run/isolation/service/web.pid); umount {instance}/rootfs; mv {instance}/layers {instance}/away"
+    )
+    told = world.wait(lambda: host.see("web")["failure"], 20, "it fails")
+    world.wait(
+        lambda: "web" in " ".join((host.see("web")["failure"] or {"log": []})["log"]), 20, "the reason is in the log"
+    )
+    assert told["exit_status"] is None
+    world.sh(f"mv {instance}/away {instance}/layers")
+    world.wait(lambda: host.see("web")["state"] == "started", 20, "it is back")
+
+
+def test_an_exit_status_where_it_is_known(host: Host) -> None:
+    found = _crash(host, "web", "exit(3)", restart={"policy": "on-failure", "delay": "100ms", "max_delay": "200ms"})
+    failing = found["failure"] or host.world.wait(lambda: host.see("web")["failure"], 10, "it waits")
+    assert failing["exit_status"] == 3
