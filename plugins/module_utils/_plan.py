@@ -74,6 +74,8 @@ class TaskPlan:
 
     elements: tuple[Plan, ...]
     shared: tuple[Step, ...] = ()
+    order: tuple[int, ...] = ()
+    """The places of the elements in the order in which their steps are taken; as given if empty."""
 
 
 def compare(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any], effect: str = "live") -> tuple[Change, ...]:

@@ -293,12 +293,13 @@ def _side_by_side(outcomes: list[_Outcome], pick: t.Callable[[Plan], tuple[Step,
 def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
     """Take the steps of a task, phase by phase. A failed element does not stop the others, unless told so."""
     outcomes = [_Outcome(element.name, element) for element in plan.elements]
+    ordered = [outcomes[place] for place in plan.order] or outcomes
 
     def phase(pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
         if on_error == "continue":
-            _side_by_side(outcomes, pick)
+            _side_by_side(ordered, pick)
             return
-        for outcome in outcomes:
+        for outcome in ordered:
             if any(other.error for other in outcomes):
                 if outcome.error is None and outcome.plan.changed:
                     outcome.error = "not carried out: an element before it failed, and on_error is stop"

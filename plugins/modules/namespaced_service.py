@@ -20,7 +20,8 @@ description:
     run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
 notes:
   - "The last line of a diff tells what all of it does to a running service: C(effect: live), or C(effect: restart)."
-  - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(stop_signal), O(stop_timeout), O(gate), O(runtime_policy) and
+  - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(after), O(requires), O(stop_signal),
+    O(stop_timeout), O(gate), O(runtime_policy) and
     O(replaces), which don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
     stay beside it.
@@ -402,6 +403,20 @@ options:
       - Addresses by host name, for its C(/etc/hosts).
     type: dict
     default: {}
+  after:
+    description:
+      - Services or instances of the same project that its starts come after, by a play and at boot alike. Each start waits until one of each runs,
+        for at most 30 seconds, and then goes on without. The elements of a task are started in this order.
+      - What is to be well first is not waited for but in the task that starts it, see O(gate).
+    type: list
+    elements: str
+    default: []
+  requires:
+    description:
+      - As O(after), but a start without the other one fails, and is tried again as after a crash. One that runs is left running when the other ends.
+    type: list
+    elements: str
+    default: []
   reload_signal:
     description:
       - The signal that asks it to read its configuration again, such as V(SIGHUP). Its init hands it on. A program that does not handle the

@@ -34,6 +34,8 @@ LIVE = frozenset(
         "gate",
         "restart",
         "reload_signal",
+        "after",
+        "requires",
         "runtime_policy",
         "stop_timeout",
         "strategy",

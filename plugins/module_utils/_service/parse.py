@@ -20,6 +20,7 @@ from .devices import parse_devices
 from .health import parse_health
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
+from .ordering import parse_names
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
@@ -347,6 +348,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         extra_hosts=_extra_hosts(options["extra_hosts"], name),
         stop_signal=_signal(options["stop_signal"], name),
         reload_signal=_reload_signal(options, name),
+        after=parse_names(options, "after", name, service),
+        requires=parse_names(options, "requires", name, service),
         stop_timeout=_stop_timeout(options["stop_timeout"], name),
         restart=_restart(options.get("restart"), name),
         health=health,

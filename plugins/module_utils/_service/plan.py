@@ -21,7 +21,7 @@ from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from .._ranges import Ranges
 from .._rootfs.apply import Release
-from . import apply
+from . import apply, ordering
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
@@ -287,6 +287,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     :raises IsolationError: something that is asked for can't be.
     """
     _check_replaced(specs)
+    ordering.check(specs, world.records, expect, project)
     check_offered(specs)
     ranges = Ranges("service", world.ranges, world.foreign, project)
     nets = Networks(world, expect)
@@ -327,7 +328,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
         shared.append(systemd.DAEMON_RELOAD)
     if any(spec.present and one.changed for spec, one in zip(specs, plans)):
         shared.append(EnsureBoot())
-    return TaskPlan(tuple(plans), tuple(shared))
+    return TaskPlan(tuple(plans), tuple(shared), ordering.order(specs))
 
 
 def _quietly(one: Plan, said: set[str]) -> Plan:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from .._hidden import Hidden
 from .._units import format_size
 
-LIVE = frozenset({"health", "reload_signal", "restart", "stop_signal", "stop_timeout"})
+LIVE = frozenset({"after", "health", "reload_signal", "requires", "restart", "stop_signal", "stop_timeout"})
 """Options whose change a running service is not restarted for."""
 
 
@@ -209,6 +209,8 @@ class ServiceSpec:
     extra_hosts: tuple[tuple[str, str], ...] = ()
     stop_signal: str = "SIGTERM"
     reload_signal: str | None = None
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     stop_timeout: float = 10.0
     restart: Restart = Restart()
     health: Health | None = None
@@ -293,6 +295,8 @@ class ServiceSpec:
             "extra_hosts": dict(self.extra_hosts),
             "stop_signal": self.stop_signal,
             "reload_signal": self.reload_signal,
+            "after": list(self.after),
+            "requires": list(self.requires),
             "stop_timeout": self.stop_timeout,
             "restart": {
                 "policy": self.restart.policy,

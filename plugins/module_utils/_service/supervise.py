@@ -13,10 +13,11 @@ import signal
 from dataclasses import dataclass
 
 from .. import _paths
-from .._host import health, joins, oci, runit, secrets, systemd, volumes
+from .._host import enter, health, joins, oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
+from . import ordering
 from .devices import unit_lines
 from .spec import ServiceSpec
 
@@ -60,6 +61,14 @@ def waits(start: Start) -> bool:
     return start.spec.restart.policy == "on-failure" or not start.spec.init
 
 
+def awaited(spec: ServiceSpec) -> list[tuple[str, bool]]:
+    """What a start waits for, and whether it fails without it."""
+    return [
+        *((name, True) for name in spec.requires),
+        *((name, False) for name in spec.after if name not in spec.requires),
+    ]
+
+
 def _run(start: Start) -> str:
     """What runsv executes; while it waits, it is the helper that a signal reaches.
 
@@ -76,8 +85,13 @@ def _run(start: Start) -> str:
         mount += f"{helper_path(secrets.HELPER)} restore {name} || return 1\n"
     manager = " --cgroup-manager=cgroupfs" if start.crun else ""
     join = ""
+    for other, needed in awaited(start.spec):
+        without = "log" if needed else ":"
+        join += (
+            f'{helper_path(enter.HELPER)} await {other} {ordering.WAIT} &\nwaiting=$!\nwait "$waiting" || {without}\n'
+        )
     if start.joined:
-        join = f'{helper_path(joins.HELPER)} begin {name} &\nwaiting=$!\nwait "$waiting" || log\n'
+        join += f'{helper_path(joins.HELPER)} begin {name} &\nwaiting=$!\nwait "$waiting" || log\n'
     detach, begin = " --detach", "start"
     if waits(start):
         detach, begin = (
@@ -193,6 +207,10 @@ def unit_text(start: Start) -> str:
         mount += f"ExecStartPre={helper_path(secrets.HELPER)} restore {name}\n"
     if start.joined:
         mount += f"ExecStartPre={helper_path(joins.HELPER)} begin {name}\n"
+    first_others = "".join(
+        f"ExecStartPre={'' if needed else '-'}{helper_path(enter.HELPER)} await {other} {ordering.WAIT}\n"
+        for other, needed in awaited(spec)
+    )
     requires = "".join(f"Requires={unit}\nAfter={unit}\n" for unit in needs)
     requires += f"After={unit_name(start.joined)}\n" if start.joined else ""
     return f"""# {_paths.MARKER}
@@ -206,12 +224,12 @@ Type=forking
 PIDFile={oci.pid_file(name)}
 Slice={slice_unit.replace("%", "%%")}
 ExecStartPre={backoff} begin {name}
-{mount}ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
+{first_others}{mount}ExecStart={start.runtime}{manager} run --detach --bundle {start.directory} --pid-file {oci.pid_file(name)} {name}
 {again}ExecStopPost=-{start.runtime} delete --force {name}
 ExecStopPost=-{backoff} end {name} {first} {last}
 {unmount}Restart={spec.restart.policy}
 RestartSec=10ms
-TimeoutStartSec={90 + round(spec.restart.max_delay)}
+TimeoutStartSec={90 + round(spec.restart.max_delay) + ordering.WAIT * len(awaited(spec))}
 TimeoutStopSec={spec.stop_timeout:g}
 KillMode=mixed
 KillSignal={spec.stop_signal}

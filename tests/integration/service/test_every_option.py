@@ -400,6 +400,8 @@ ROWS: dict[str, Row] = {
     "health timeout": row("health", HEALTH, health(timeout="5s"), kept("health", "timeout"), 2.0, 5.0),
     "health retries": row("health", HEALTH, health(retries=7), kept("health", "retries"), 3, 7),
     "health gone": row("health", HEALTH, {}, lambda host, _see: kept("health")(host, {}) is None, False, True),
+    "after": row("after", None, ["rested"], kept("after"), [], ["rested"]),
+    "requires": row("requires", ["rested"], [], kept("requires"), ["rested"], []),
     "reload_signal": row("reload_signal", None, "HUP", kept("reload_signal"), None, "SIGHUP"),
     "secrets": row("secrets", [], [SECRET], mounted("/run/secrets", "ro"), False, True),
     "secrets target": row(
@@ -445,6 +447,8 @@ def shared(archive: t.Any) -> t.Iterator[Host]:
         world.sh("mount -t tmpfs none /srv; mkdir /srv/one /srv/two")
         world.run(["sh", "-c", "cat >/srv/profile.json"], stdin=json.dumps(PROFILE))
         world.apply("cgroup_slice", aggregate=[{"name": "every", "pids_max": 50}, {"name": "other", "pids_max": 50}])
+        host.rootfs("rested")
+        world.apply("namespaced_service", **host.options("rested", health=None, networks=[]))
         yield host
 
 

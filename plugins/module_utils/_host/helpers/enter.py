@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way into services: `enter exec NAME [--user UID[:GID]] [--workdir DIR] [--env KEY=VALUE]… [--] COMMAND…`, `enter list`.
+"""The way into services: `enter exec NAME [--user UID[:GID]] [--workdir DIR] [--env KEY=VALUE]… [--] COMMAND…`, `enter list`, `enter await NAME SECONDS`.
 
 Managed by daemonless.isolation. Why it is there: what an OCI runtime executes in a service whose control group is made by
 systemd stays in the caller's control group, out of the service's limits and device policy; and it gets the capabilities that the caller
@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 import typing as t
 
 __all__ = ["EnterError", "main", "members", "process", "running", "select"]
@@ -273,6 +274,21 @@ def _list() -> None:
     sys.stdout.write(json.dumps(shown) + "\n")
 
 
+def _await(words: list[str]) -> int:
+    """Wait until an instance of a service runs, or for that many seconds: for services that start after others."""
+    if len(words) != 2 or not words[1].isdigit():
+        raise EnterError("usage: enter await NAME SECONDS")
+    name, deadline = words[0], time.monotonic() + int(words[1])
+    while True:
+        records = _records()
+        names = [one for one, record in records.items() if name in (one, record.get("spec", {}).get("service"))]
+        if any(running(one) for one in names):
+            return 0
+        if time.monotonic() >= deadline:
+            raise EnterError(f"service {name} does not run, after {words[1]} s: another one starts after it")
+        time.sleep(0.2)
+
+
 def main(argv: t.Sequence[str]) -> int:
     """Be the program."""
     try:
@@ -281,6 +297,8 @@ def main(argv: t.Sequence[str]) -> int:
         if list(argv) == ["list"]:
             _list()
             return 0
+        if argv[:1] == ["await"]:
+            return _await(list(argv[1:]))
         raise EnterError("usage: enter exec NAME [OPTION…] [--] COMMAND…, enter list")
     except EnterError as error:
         sys.stderr.write(f"enter: {error}\n")
