@@ -12,8 +12,8 @@ import typing as t
 from .._errors import IsolationError
 from .._host import evidence, secrets
 from .._host.records import load_records
+from .._service.instances import Instance, all_instances
 from .._service.listing import published
-from .._service.state import Instance, all_instances
 from .items import counts, judge
 from .model import Subject
 

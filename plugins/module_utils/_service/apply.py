@@ -34,8 +34,8 @@ from .._host.helpers import asking
 from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .failing import log_tail
+from .instances import Running, find_running
 from .spec import Gate, Health
-from .state import Running, find_running
 from .supervise import unit_name
 
 LOG_LINES = 10

@@ -15,8 +15,9 @@ from .._host import runit
 from .._plan import Change
 from . import devices, secrets, supervise
 from .desired import Desired, digest
+from .instances import Instance, directory
 from .spec import LIVE, ServiceSpec
-from .state import Instance, World, directory
+from .state import World
 from .upgrade import completed, same_assigned
 
 _BY_KEY = ("namespaces", "environment", "sysctls", "extra_hosts", "rlimits")

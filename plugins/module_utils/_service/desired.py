@@ -20,13 +20,14 @@ from .._ranges import Ranges
 from . import bundle, secrets, supervise
 from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
+from .instances import LAYER, cgroup_path, directory
 from .joins import Joined, Joins, check_host_pids
 from .networks import Networks
 from .promises import Promises, ServiceRefused, promised
 from .roots import Root
 from .runtimes import choose_runtime, has_time_namespaces, program
 from .spec import ServiceSpec
-from .state import LAYER, World, cgroup_path, directory
+from .state import World
 from .users import resolve_groups, resolve_user
 
 
@@ -155,21 +156,16 @@ def _lacking(spec: ServiceSpec, world: World) -> list[str]:
     return found
 
 
-def desired(
-    spec: ServiceSpec, world: World, expect: Promises, project: str, ranges: Ranges, nets: Networks, joins: Joins
-) -> Desired:
-    """What an instance is to be.
+def _check(spec: ServiceSpec, world: World, expect: Promises, place: _Place, root: Root | None) -> None:
+    """Refuse what this host can't have, or has not yet.
 
-    :raises IsolationError: it can't be so on this host.
+    :raises IsolationError: there is such a thing.
     """
     known = world.records.get(spec.name)
-    check_project(LAYER, spec.name, project, known)
     if known is not None and known.spec["service"] != spec.service:
         raise ServiceRefused(
             f"service {spec.name}: belongs to service {known.spec['service']}, not {spec.service}: remove it first (state: absent)"
         )
-    place = _place(spec, world, expect)
-    root = world.roots.get(spec.name)
     if root is not None:
         _check_root(spec, root)
         if place.read_only:
@@ -180,6 +176,20 @@ def desired(
     _check_sources(spec, world)
     check_devices(spec, world.devices)
     check_host_pids(spec, world)
+
+
+def desired(
+    spec: ServiceSpec, world: World, expect: Promises, project: str, ranges: Ranges, nets: Networks, joins: Joins
+) -> Desired:
+    """What an instance is to be.
+
+    :raises IsolationError: it can't be so on this host.
+    """
+    known = world.records.get(spec.name)
+    check_project(LAYER, spec.name, project, known)
+    place = _place(spec, world, expect)
+    root = world.roots.get(spec.name)
+    _check(spec, world, expect, place, root)
     runtime, warnings, lacking = choose_runtime(spec, world)
     promised_base = place.id_base if place.promised else None
     joined = joins.resolve(spec)
@@ -227,18 +237,8 @@ def desired(
         spec, facts.directory, program(runtime, world), runtime == "crun", cgroup, place.name, facts.joined
     )
     artifacts = {**bundle.files(spec, facts), **_supervision(start, world.systemd)}
-    assigned = {
-        "id_base": base,
-        "networks": [item.record() for item in attachments],
-        "runtime": runtime,
-        "nameservers": list(servers),
-        "user": f"{uid}:{gid}",
-        "artifacts": {path: digest(text) for path, (text, _mode) in artifacts.items()},
-    }
-    if spec.secrets:
-        assigned["secrets"] = secrets.owners(spec, root, (uid, gid))
-    if joined is not None:
-        assigned["joined"] = joined.instance
+    assigned = _assigned(spec, facts, runtime, root)
+    assigned["artifacts"] = {path: digest(text) for path, (text, _mode) in artifacts.items()}
     return Desired(
         spec=spec,
         record=Record(LAYER, spec.name, project, spec.record(), assigned),
@@ -251,6 +251,23 @@ def desired(
         predicted=root is None,
         address=_address(spec, attachments, joined),
     )
+
+
+def _assigned(spec: ServiceSpec, facts: Facts, runtime: str, root: Root | None) -> dict[str, t.Any]:
+    """What was chosen for an instance, and is kept in its record."""
+    ids = (facts.uid, facts.gid)
+    assigned: dict[str, t.Any] = {
+        "id_base": facts.id_base,
+        "networks": [item.record() for item in facts.attachments],
+        "runtime": runtime,
+        "nameservers": list(facts.nameservers),
+        "user": f"{facts.uid}:{facts.gid}",
+    }
+    if spec.secrets:
+        assigned["secrets"] = secrets.owners(spec, root, ids)
+    if facts.joined is not None:
+        assigned["joined"] = facts.joined
+    return assigned
 
 
 def _address(spec: ServiceSpec, attachments: t.Sequence[Attachment], joined: Joined | None) -> str | None:

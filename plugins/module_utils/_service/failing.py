@@ -13,7 +13,7 @@ import typing as t
 from .._host import probe, restarts, runit
 from .._host import secrets as host_secrets
 from .._host.records import Record
-from .state import Instance
+from .instances import Instance
 from .supervise import unit_name
 
 LINES = 5

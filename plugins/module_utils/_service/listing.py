@@ -13,7 +13,7 @@ from .._host import runit, traffic
 from .._host.proc import started
 from .._host.records import Record, load_records
 from .failing import moment, told
-from .state import Instance, all_instances, describe
+from .instances import Instance, all_instances, describe
 from .supervise import unit_name
 
 _TOLD = frozenset({"service", "rootfs", "slice", "command", "health"})

@@ -25,13 +25,14 @@ from . import apply, ordering
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
+from .instances import LAYER, Instance, cgroup_path, describe, directory
 from .joins import Joins
 from .names import Names
 from .networks import Networks
 from .promises import Promises, ServiceRefused
 from .secrets import SecretPlan, check_offered, plan_secrets
 from .spec import ServiceSpec
-from .state import LAYER, Instance, World, cgroup_path, describe, directory
+from .state import World
 from .supervise import unit_name
 from .volumes import Claim, Plans
 

@@ -31,18 +31,14 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.appl
     Supervise,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import digest
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.instances import Instance, Running
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.roots import Root
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.runtimes import below_floor
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec import ServiceSpec
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import (
-    BridgeView,
-    Instance,
-    Running,
-    World,
-)
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import BridgeView, World
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.users import resolve_user
 
 BASE = 1 << 21

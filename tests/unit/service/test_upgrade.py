@@ -18,10 +18,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service import upgrade
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.instances import Instance
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.spec import ServiceSpec
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import Instance, World
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import World
 from ansible_collections.daemonless.isolation.tests.unit.service.test_plan import RUNNING, bare, kinds, one, spec
 
 GOLDEN = sorted(pathlib.Path(__file__).with_name("golden").glob("*.json"))
