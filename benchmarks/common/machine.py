@@ -22,6 +22,9 @@ VERSIONS = {
     "iptables": ["iptables", "--version"],
     "Docker": ["/usr/bin/docker", "--version"],
     "Podman": ["podman", "--version"],
+    "crun": ["crun", "--version"],
+    "runc": ["runc", "--version"],
+    "systemd-nspawn": ["systemd-nspawn", "--version"],
     "netavark": ["/usr/lib/podman/netavark", "--version"],
 }
 

@@ -7,21 +7,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import pathlib
-import shutil
-import subprocess
 import sys
-import tempfile
 import typing as t
-
-from world import World
 
 from ..common.engines import FAILURES, TOP, Engine, failure_text
 from ..common.figures import Run, Subject
-from ..common.machine import PYTHON, machine
-from ..common.report import REPOSITORY, be_program, complete, now, parser, say_failure, write
+from ..common.machine import machine
+from ..common.report import be_program, complete, now, parser, say_failure, write
+from ..common.worlds import disk_world, make_archive
 from . import engines, ours, plot
 from .figures import Row
 from .ours import Setting
@@ -34,32 +28,6 @@ OURS = "rootfs_prepare"
 def parse(arguments: t.Sequence[str]) -> argparse.Namespace:
     """The options."""
     return complete(parser(__doc__, "rootfs").parse_args(arguments))
-
-
-def make_archive() -> str:
-    """The root filesystem that all are made of: Debian with Python, the one of the integration tests; made once.
-
-    :raises RuntimeError: it can't be made.
-    """
-    made = subprocess.run(
-        [REPOSITORY / "tests" / "machine" / "make-rootfs"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if made.returncode != 0:
-        raise RuntimeError("tests/machine/make-rootfs failed")
-    return made.stdout.strip()
-
-
-@contextlib.contextmanager
-def disk_world(where: str) -> t.Iterator[World]:
-    """A world in which a folder is one of the disk, not of memory; it goes with the world."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=REPOSITORY / ".build"))
-    try:
-        with World(python=PYTHON, compiled=False) as world:
-            folder.chmod(0o755)
-            world.sh(f"mkdir -p {where}; mount --bind {folder} {where}")
-            yield world
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def setting(number: int, options: argparse.Namespace) -> Setting:
