@@ -77,4 +77,5 @@ until ip -6 -o address show dev lan0 scope link | grep -q . && ! ip -6 -o addres
 done
 
 echo ready
-exec sleep infinity
+# It reaps what ends without a parent, as a host's first process does.
+exec catatonit -P

@@ -447,8 +447,7 @@ def shared(archive: t.Any) -> t.Iterator[Host]:
         world.sh("mount -t tmpfs none /srv; mkdir /srv/one /srv/two")
         world.run(["sh", "-c", "cat >/srv/profile.json"], stdin=json.dumps(PROFILE))
         world.apply("cgroup_slice", aggregate=[{"name": "every", "pids_max": 50}, {"name": "other", "pids_max": 50}])
-        host.rootfs("rested")
-        world.apply("namespaced_service", **host.options("rested", health=None, networks=[]))
+        host.run("rested", health=None, networks=[])
         yield host
 
 

@@ -88,7 +88,7 @@ def test_a_volume_outlives_releases_and_their_ids(host: Host) -> None:
     assert told(host, "two") == {"found": {"r1": 1000}, "wrote": "done", "top": [1000, 1001, "0o750"]}
     (seen,) = world.apply("host_info", gather_subset=["volumes"])["volumes"]
     assert seen == {
-        "name": "web-data", "project": "default", "path": f"{STORE}/web-data", "exists": True, "services": ["one", "two"],
+        "name": "web-data", "project": "default", "path": f"{STORE}/web-data", "exists": True, "size": None, "services": ["one", "two"],
         "mounted": ["one", "two"],
     }  # fmt: skip
 
