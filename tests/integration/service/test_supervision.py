@@ -38,10 +38,10 @@ def start(host: Host, name: str, program: str, **options: t.Any) -> dict[str, t.
 def beside(host: Host) -> dict[str, int]:
     """The processes of the host that are there for services and are not services, and what they take, in KiB."""
     found = {}
-    for line in host.world.sh("pgrep -l 'runsv|svlogd|crun|sh|cat'").splitlines():
+    for line in host.world.sh("pgrep -lx 'runsv|svlogd|crun|sh|cat'").splitlines():
         pid, name = line.split()
         rollup = host.world.run(["cat", f"/proc/{pid}/smaps_rollup"], check=False).stdout
-        if name != "runsvdir" and "Pss:" in rollup:
+        if "Pss:" in rollup:
             found[f"{name} {pid}"] = int(rollup.partition("Pss:")[2].split()[0])
     return found
 
