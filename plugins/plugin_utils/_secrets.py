@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils._service.secret_options import every_text
+
 Data = t.Dict[str, t.Any]
 
 LIVE = frozenset({"on_change", "persist", "encoding"})
@@ -46,19 +48,6 @@ def secret_values(plan: Data, values: t.Mapping[str, t.Any]) -> Data:
     return {key: value for key, value in values.items() if key in needed}
 
 
-def _texts(value: t.Any, place: str) -> t.Iterator[tuple[str, str]]:
-    """Every text of a declaration, with its place."""
-    if isinstance(value, t.Mapping):
-        for key, item in value.items():
-            yield place, str(key)
-            yield from _texts(item, f"{place}: {key}")
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _texts(item, place)
-    elif value is not None and not isinstance(value, bool):
-        yield place, str(value)
-
-
 def wrong(service: Data, values: t.Any) -> str | None:
     """What of a service's declaration would show a secret, since plans are printed; None if nothing. It tells places, not values."""
     if "secret_values" in service:
@@ -72,7 +61,7 @@ def wrong(service: Data, values: t.Any) -> str | None:
         if not isinstance(value, str) or len(value) < LEAST:
             continue
         for option, given in service.items():
-            for place, text in _texts(given, option):
+            for place, text in every_text(given, option):
                 if value in text:
                     return f"{place}: has the value of secret {key} in it: the service finds that in a file in /run/secrets"
     return None

@@ -73,9 +73,9 @@ WantedBy=timers.target
 """
 
 
-def files(interval: float, on_systemd: bool) -> dict[str, tuple[str, int]]:
-    """All that is needed for a look every `interval` seconds, with modes. Pure but for the helper's own text."""
-    found = {HELPER: (program(_helper), 0o755)}
+def files(interval: float, on_systemd: bool, helper: str) -> dict[str, tuple[str, int]]:
+    """All that is needed for a look every `interval` seconds, with modes; `helper` is the helper's text. Pure."""
+    found = {HELPER: (helper, 0o755)}
     if on_systemd:
         found[unit_file(SERVICE)] = (_SERVICE_TEXT, 0o644)
         found[unit_file(TIMER)] = (_timer_text(interval), 0o644)
@@ -88,10 +88,15 @@ def files(interval: float, on_systemd: bool) -> dict[str, tuple[str, int]]:
 
 @dataclass(frozen=True)
 class Looks:
-    """What the host has of that: files with their modes, and whether they are at work."""
+    """What the host has of that: files with their modes, and whether they are at work; and what the helper's text is to be."""
 
     files: t.Mapping[str, tuple[str, int]] = field(default_factory=dict)
     at_work: bool = False
+    helper: str = ""
+
+    def fit(self, interval: float, on_systemd: bool) -> bool:
+        """Whether all is there for a look every `interval` seconds, and at work."""
+        return self.at_work and self.files == files(interval, on_systemd, self.helper)
 
 
 def _at_work() -> bool:
@@ -107,11 +112,12 @@ def _at_work() -> bool:
 def observe() -> Looks:
     """What the host has."""
     found = {}
-    for path in files(1.0, booted()):
+    helper = program(_helper)
+    for path in files(1.0, booted(), helper):
         text = read_text(path)
         if text is not None:
             found[path] = (text, os.stat(path).st_mode & 0o7777)
-    return Looks(found, bool(found) and _at_work())
+    return Looks(found, bool(found) and _at_work(), helper)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class Install:
         :raises IsolationError: the supervisor refused.
         """
         on_systemd, there = booted(), observe()
-        for path, content in files(self.interval, on_systemd).items():
+        for path, content in files(self.interval, on_systemd, program(_helper)).items():
             if there.files.get(path) != content:
                 WriteFile(path, *content).run()
         if on_systemd:
@@ -156,7 +162,7 @@ class Settle:
         interval = interval_of(record.spec for record in load_records("service").values())
         there = observe()
         if interval is not None:
-            if there.files and there != Looks(files(interval, booted()), True):
+            if there.files and not there.fit(interval, booted()):
                 Install(interval).run()
             return
         if not there.files and not os.path.isdir(_helper.STATES):

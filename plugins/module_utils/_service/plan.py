@@ -67,7 +67,7 @@ def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], 
     if interval is None:
         gone = [Change("periodic check", "yes", None)] if there.files else []
         return gone, [], [health.Settle()] if gone else []
-    if there == health.Looks(health.files(interval, world.systemd), True):
+    if there.fit(interval, world.systemd):
         return [], [], []
     line = Change("periodic check", "otherwise" if there.files else None, f"every {interval:g}s")
     return [line], [health.Install(interval)], []

@@ -115,15 +115,15 @@ def _value(text: str, encoding: str, option: str) -> Hidden:
     return Hidden(value)
 
 
-def _texts(value: t.Any, place: str) -> t.Iterator[tuple[str, str]]:
+def every_text(value: t.Any, place: str) -> t.Iterator[tuple[str, str]]:
     """Every text of an option, with its place."""
     if isinstance(value, t.Mapping):
         for key, item in value.items():
             yield place, str(key)
-            yield from _texts(item, f"{place}: {key}")
+            yield from every_text(item, f"{place}: {key}")
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _texts(item, place)
+            yield from every_text(item, place)
     elif value is not None and not isinstance(value, bool):
         yield place, str(value)
 
@@ -131,7 +131,7 @@ def _texts(value: t.Any, place: str) -> t.Iterator[tuple[str, str]]:
 def _check_elsewhere(options: t.Mapping[str, t.Any], values: t.Mapping[str, str], instance: str) -> None:
     """Refuse a secret whose value stands in another option, where it would be in records, bundles and diffs."""
     others = {key: value for key, value in options.items() if key not in BESIDE}
-    found = [pair for key, value in others.items() for pair in _texts(value, key)]
+    found = [pair for key, value in others.items() for pair in every_text(value, key)]
     for key, value in values.items():
         for place, text in found:
             if value in text:

@@ -92,7 +92,7 @@ def test_the_shortest_interval_counts() -> None:
 
 @pytest.mark.parametrize("on_systemd", [True, False])
 def test_files(on_systemd: bool) -> None:
-    files = host_health.files(10.0, on_systemd)
+    files = host_health.files(10.0, on_systemd, libexec.program(health))
     text = files.pop(host_health.HELPER)[0]
     compile(text, "health", "exec")
     assert text == libexec.program(health)
