@@ -52,9 +52,11 @@ def _secret_texts(record: Record) -> set[str]:
 
 def told(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any]:
     """`restarts`: how often it has ended since it was last told to start; `failure`: why it does not run, null unless it is to run."""
+    if instance.record is None:
+        return {"restarts": 0, "failure": None}
     ends = restarts.read(name)
     found: dict[str, t.Any] = {"restarts": ends.count, "failure": None}
-    if instance.record is None or instance.state != "failing":
+    if instance.state != "failing":
         return found
     status = ends.status
     now = time.time()

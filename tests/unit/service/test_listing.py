@@ -12,9 +12,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._host import records, traffic, volumes
+from ansible_collections.daemonless.isolation.plugins.module_utils._host import oci, records, traffic, volumes
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.listing import asked, ids, published
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.listing import asked, blank, ids, published
 
 
 def test_values_of_the_environment_are_not_told() -> None:
@@ -35,6 +35,12 @@ def test_values_of_the_environment_are_not_told() -> None:
 )
 def test_ids(assigned: dict[str, t.Any], expected: t.Any) -> None:
     assert ids(assigned) == expected
+
+
+def test_the_blank_form_needs_no_host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a name there is nothing to read, also where other services have failed."""
+    monkeypatch.setattr(oci, "DELAYS", str(tmp_path))
+    assert {"name", "restarts", "failure", "usage"} <= {*blank()}
 
 
 def test_published_ports_by_address_and_by_backend() -> None:
