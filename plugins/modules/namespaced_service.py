@@ -67,9 +67,21 @@ options:
       - Environment variables. Nothing is taken from the host's environment. C(PATH) has a common default.
       - Values stand in the record, in C(config.json), in the diff and in C(/proc/PID/environ), and every process that the service starts inherits them, so that
         this is no place for secrets; see O(secrets). One that is given in O(secret_values), too, is refused, and a name such as C(DB_PASSWORD) with
-        a value that is not a path brings a warning.
+        a value that is not a path is refused; see O(allow_secrets_in_environment).
     type: dict
     default: {}
+  env_files:
+    description:
+      - Absolute paths of files with more environment variables. They are read on the host, when this module runs. O(environment) wins over them, a later file
+        over an earlier one. One that can't be read is refused before anything is changed.
+      - "They are written as for C(docker run --env-file): a line is C(NAME=VALUE), blank lines and those that begin with C(#) are passed over. The value is all
+        that comes after the C(=), as it is: quotes are part of it, backslashes mean nothing, and a value has no second line. A name alone is refused.
+        Files for systemd whose values are in quotes mean something else here."
+      - Values stand in C(config.json), which root alone can read, not in the record and the diff. What looks like a secret is refused, as in O(environment).
+      - Changed variables restart the service when this module runs next, and no sooner. Changed comments don't.
+    type: list
+    elements: str
+    default: []
   user:
     description:
       - "The user inside, and its group, as V(uid:gid), as names of the root filesystem's C(/etc/passwd) and C(/etc/group), or a user alone, which
@@ -93,8 +105,8 @@ options:
     type: int
   allow_secrets_in_environment:
     description:
-      - Whether O(environment) may hold what looks like a secret, that is a variable whose name ends in C(PASSWORD), C(PASSPHRASE), C(SECRET), C(TOKEN),
-        C(CREDENTIALS), C(API_KEY), C(ACCESS_KEY) or C(PRIVATE_KEY) and whose value is no path, or a value that begins as a private key or a
+      - Whether O(environment) and O(env_files) may hold what looks like a secret, that is a variable whose name ends in C(PASSWORD), C(PASSPHRASE), C(SECRET),
+        C(TOKEN), C(CREDENTIALS), C(API_KEY), C(ACCESS_KEY) or C(PRIVATE_KEY) and whose value is no path, or a value that begins as a private key or a
         token of a common service does. Such a variable is refused otherwise. Nothing is changed by this option itself.
     type: bool
     default: false

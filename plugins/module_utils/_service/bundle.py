@@ -244,7 +244,7 @@ def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         "terminal": False,
         "user": {"uid": facts.uid, "gid": facts.gid},
         "args": command,
-        "env": [f"{key}={value}" for key, value in spec.environment],
+        "env": [f"{key}={value}" for key, value in spec.variables.items()],
         "cwd": spec.workdir,
         "capabilities": dict.fromkeys(sets, capabilities),
         "noNewPrivileges": True,

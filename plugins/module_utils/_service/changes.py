@@ -111,6 +111,12 @@ def _assigned_changes(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) ->
     ]
     if old.get("joined") != new.get("joined"):
         changes.append(Change("joins", old.get("joined"), new.get("joined"), "restart"))
+    read = old.get("env_files", {})
+    changes += [
+        Change(f"env_files {path}", "former variables", "other variables", "restart")
+        for path, now in new.get("env_files", {}).items()
+        if path in read and read[path] != now
+    ]
     had = {item["bridge"]: item for item in old.get("networks", [])}
     for item in new.get("networks", []):
         before = had.get(item["bridge"])

@@ -17,7 +17,7 @@ from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._plan import Step
 from .._ranges import Ranges
-from . import bundle, secrets, supervise
+from . import bundle, environment, secrets, supervise
 from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
 from .instances import LAYER, cgroup_path, directory
@@ -263,6 +263,8 @@ def _assigned(spec: ServiceSpec, facts: Facts, runtime: str, root: Root | None) 
         "nameservers": list(facts.nameservers),
         "user": f"{facts.uid}:{facts.gid}",
     }
+    if spec.env_files:
+        assigned["env_files"] = environment.digests(spec)
     if spec.secrets:
         assigned["secrets"] = secrets.owners(spec, root, ids)
     if facts.joined is not None:

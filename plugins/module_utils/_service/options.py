@@ -55,6 +55,7 @@ OPTIONS: dict[str, t.Any] = {
     "command": {"type": "list", "elements": "str"},
     "args": {"type": "list", "elements": "str", "default": []},
     "environment": {"type": "dict", "default": {}},
+    "env_files": {"type": "list", "elements": "str", "default": []},
     "user": {"type": "str", "default": "0:0"},
     "groups": {"type": "list", "elements": "str", "default": []},
     "umask": {"type": "str"},

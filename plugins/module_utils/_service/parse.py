@@ -17,6 +17,7 @@ from .._errors import InvalidOption
 from .._names import check_name, check_path_name
 from .._units import parse_seconds, parse_size
 from .devices import parse_devices
+from .environment import VARIABLE, parse_files
 from .health import parse_health
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
@@ -48,7 +49,6 @@ SYSCTLS = tuple(begin for begin, _kind in OWNED)
 
 RESERVED = ("/proc", "/sys", "/dev")
 FIXED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
-_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?")
 
 
@@ -172,7 +172,7 @@ def _sysctls(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], 
 
 def _environment(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
     for key in given:
-        if not _ENVIRONMENT.fullmatch(key):
+        if not VARIABLE.fullmatch(key):
             raise InvalidOption(f"{name}: environment: {key!r} can't be the name of a variable")
     found = {"PATH": DEFAULT_PATH}
     found.update({key: _text(value, f"{name}: environment: {key}") for key, value in given.items()})
@@ -308,7 +308,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     networks = parse_networks(options["networks"], name)
     health = parse_health(options.get("health"), name)
     environment = _environment(options["environment"], name)
-    check_environment(environment, bool(options.get("allow_secrets_in_environment")), name)
+    secrets_allowed = bool(options.get("allow_secrets_in_environment"))
+    check_environment(environment, secrets_allowed, name)
     namespaces = parse_namespaces(options.get("namespaces"), name)
     check_options(options, dict(namespaces), name)
     if health is not None and health.kind != "exec" and not networks and "network" not in dict(namespaces):
@@ -323,6 +324,9 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         rootfs=_rootfs(options.get("rootfs"), name),
         command=_command(options, name),
         environment=environment,
+        default_path="PATH" not in options["environment"],
+        secrets_allowed=secrets_allowed,
+        env_files=parse_files(options.get("env_files") or (), name, _absolute),
         groups=parse_groups(options.get("groups") or (), name),
         umask=parse_umask(options.get("umask"), name),
         oom_score_adj=parse_oom_score_adj(options.get("oom_score_adj"), name),

@@ -25,6 +25,7 @@ from . import apply, ordering
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
+from .environment import with_files
 from .instances import LAYER, Instance, cgroup_path, describe, directory
 from .joins import Joins
 from .names import Names
@@ -288,6 +289,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     :raises IsolationError: something that is asked for can't be.
     """
     _check_replaced(specs)
+    specs = [with_files(spec, world.env_files) for spec in specs]
     ordering.check(specs, world.records, expect, project)
     check_offered(specs)
     ranges = Ranges("service", world.ranges, world.foreign, project)

@@ -24,6 +24,12 @@ _SECRET_VALUE = re.compile(
 """Beginnings of private keys and of tokens of common services."""
 
 
+def looks_secret(key: str, value: str) -> bool:
+    """Whether a variable looks like a secret."""
+    path = value.startswith("/") and "\n" not in value
+    return bool(value and ((_SECRET_NAME.fullmatch(key) and not path) or _SECRET_VALUE.match(value)))
+
+
 def check_environment(environment: t.Iterable[tuple[str, str]], allowed: bool, name: str) -> None:
     """Refuse variables that look like secrets: they would be in the record, in config.json and in the diff. Values are not told.
 
@@ -32,8 +38,7 @@ def check_environment(environment: t.Iterable[tuple[str, str]], allowed: bool, n
     if allowed:
         return
     for key, value in environment:
-        path = value.startswith("/") and "\n" not in value
-        if value and ((_SECRET_NAME.fullmatch(key) and not path) or _SECRET_VALUE.match(value)):
+        if looks_secret(key, value):
             raise InvalidOption(
                 f"{name}: environment: {key} looks like a secret, which the record, the bundle and the diff would show: use the option"
                 " secrets, which makes a file of it, or set allow_secrets_in_environment to true"

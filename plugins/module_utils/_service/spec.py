@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .._hidden import Hidden
 from .._units import format_size
@@ -176,6 +176,14 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class FromFile:
+    """What a file of the host adds to the environment."""
+
+    path: str
+    variables: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class ServiceSpec:
     """One instance of a service, as it is asked for."""
 
@@ -185,6 +193,10 @@ class ServiceSpec:
     rootfs: str = ""
     command: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    default_path: bool = False
+    secrets_allowed: bool = False
+    env_files: tuple[str, ...] = ()
+    from_files: tuple[FromFile, ...] = ()
     user: str = "0:0"
     groups: tuple[str, ...] = ()
     umask: int | None = None
@@ -244,7 +256,15 @@ class ServiceSpec:
     @property
     def path(self) -> tuple[str, ...]:
         """The directories in which its command is looked for."""
-        return tuple(dict(self.environment)["PATH"].split(":"))
+        return tuple(self.variables["PATH"].split(":"))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All environment variables, by name: files give no two values, and nothing that `environment` gives, but for a default `PATH`."""
+        found = dict(self.environment)
+        for file in self.from_files:
+            found.update(file.variables)
+        return dict(sorted(found.items()))
 
     def record(self) -> dict[str, t.Any]:
         """The canonical form that the record keeps, by option: what stays as it was asked for, so neither state nor gate."""
@@ -253,6 +273,7 @@ class ServiceSpec:
             "rootfs": self.rootfs,
             "command": list(self.command),
             "environment": dict(self.environment),
+            "env_files": list(self.env_files),
             "user": self.user,
             "groups": list(self.groups),
             "umask": None if self.umask is None else f"{self.umask:04o}",

@@ -12,7 +12,21 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._bridge import state as _bridge_layer
-from .._host import boot, cgroupfs, devices, enter, health, hosts, iproute, oci, runit, secrets, systemd, volumes
+from .._host import (
+    boot,
+    cgroupfs,
+    devices,
+    enter,
+    environment,
+    health,
+    hosts,
+    iproute,
+    oci,
+    runit,
+    secrets,
+    systemd,
+    volumes,
+)
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
 from .._host.libexec import path as helper_path
@@ -22,6 +36,7 @@ from .._rootfs import state as _rootfs
 from .._rootfs.state import RootfsView
 from .._siblings import ServiceAddress
 from . import secrets as _secrets
+from .environment import with_files
 from .instances import LAYER, Instance, find_instances, read_artifact
 from .roots import Root, lacks_command, roots
 from .spec import ServiceSpec
@@ -81,6 +96,7 @@ class World:
     looks: health.Looks = field(default_factory=health.Looks)
     time_namespaces: bool = True
     files: frozenset[str] = frozenset()
+    env_files: t.Mapping[str, environment.EnvironmentFile] = field(default_factory=dict)
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
 
@@ -141,6 +157,8 @@ def _groups(names: t.Iterable[str]) -> set[str]:
 
 def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> World:
     """What the host has of what the specs name, and of what is promised."""
+    env_files = environment.read({path for spec in specs for path in spec.env_files})
+    specs = [with_files(spec, env_files) for spec in specs]
     on_systemd = systemd.booted()
     watched = () if on_systemd else runit.watched()
     records = load_records(LAYER)
@@ -190,6 +208,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             for mount in spec.mounts
             if os.path.exists(mount.source) and not os.path.isdir(mount.source)
         ),
+        env_files=env_files,
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         looks=health.observe(),

@@ -125,6 +125,10 @@ ROWS: dict[str, Row] = {
         line="environment PATH",
     ),
     "environment number": row("environment", {"A": 1}, {"A": True}, variable("A"), "1", "true", line="environment A"),
+    "env_files": row("env_files", None, ["/srv/one.env"], variable("FROM"), None, "one"),
+    "env_files other": row(
+        "env_files", ["/srv/two.env", "/srv/one.env"], ["/srv/one.env", "/srv/two.env"], variable("FROM"), "one", "two"
+    ),
     "user": row("user", "0:0", "1000:1000", lambda see: (see["uid"], see["gid"]), (0, 0), (1000, 1000)),
     "user's group": row(
         "user", "1000:1000", "1000:1001", lambda see: (see["uid"], see["gid"]), (1000, 1000), (1000, 1001)
@@ -445,6 +449,7 @@ def shared(archive: t.Any) -> t.Iterator[Host]:
             host.rootfs(name, service="web", files=files)
         world.sh("ip link add iso1 type bridge; ip address add 10.89.0.1/24 dev iso1; ip link set iso1 up")
         world.sh("mount -t tmpfs none /srv; mkdir /srv/one /srv/two")
+        world.sh("for name in one two; do echo FROM=$name >/srv/$name.env; done")
         world.run(["sh", "-c", "cat >/srv/profile.json"], stdin=json.dumps(PROFILE))
         world.apply("cgroup_slice", aggregate=[{"name": "every", "pids_max": 50}, {"name": "other", "pids_max": 50}])
         host.run("rested", health=None, networks=[])

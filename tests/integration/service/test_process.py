@@ -17,6 +17,7 @@ TELL = (
     "import json, os, time; mask = os.umask(0); print(json.dumps({'groups': os.getgroups(), 'umask': mask,"
     " 'oom': open('/proc/self/oom_score_adj').read().strip()}), flush=True); time.sleep(600)"
 )
+ENVIRON = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(600)"
 GROUPS = [{"path": "/etc/group", "content": "root:x:0:\nextra:x:1002:\n"}]
 
 
@@ -40,6 +41,43 @@ def test_options_of_the_process(host: Host) -> None:
     assert second["service"]["pid"] != first["pid"]
     assert set(second["diff"][0]["after"].splitlines()) >= {"groups: extra, 77", "umask: 0027", "oom_score_adj: 300"}
     assert told(host) == {"groups": [77, 1002], "umask": 0o027, "oom": "300"}
+
+
+def test_files_of_variables(host: Host) -> None:
+    world = host.world
+    host.rootfs("web")
+    world.sh(
+        "echo 'A=canary\nB=one' >/etc/one.env; printf 'B=\"two\"\nPATH=/usr/bin' >/etc/two.env; chmod 600 /etc/*.env"
+    )
+    asked = quiet(
+        env_files=["/etc/one.env", "/etc/two.env"], environment={"C": "own"}, command=["python3", "-c", ENVIRON]
+    )
+    made = world.cycle("namespaced_service", **asked)
+    assert told(host).items() >= {"A": "canary", "B": '"two"', "C": "own", "PATH": "/usr/bin"}.items()
+    entered = world.run(["/usr/local/libexec/isolation/enter", "exec", "web", "--", "/usr/bin/env"]).stdout
+    assert "A=canary" in entered.splitlines()
+
+    world.sh("echo 'A=goose\nB=one' >/etc/one.env")
+    changed = world.cycle("namespaced_service", **asked)
+    assert changed["diff"][0]["after"].splitlines() == ["env_files /etc/one.env: other variables", "effect: restart"]
+    assert changed["service"]["pid"] != made["service"]["pid"]
+    assert told(host)["A"] == "goose"
+    assert world.sh("stat -c %a /var/lib/isolation/instances/web/config.json").strip() == "600"
+    record = world.sh("cat /etc/isolation/service/web.json")
+    for text in (json.dumps([made, changed, host.see("web")]), record):
+        assert "canary" not in text
+        assert "goose" not in text
+
+    world.sh("echo '# nothing else' >>/etc/one.env")
+    assert not world.apply("namespaced_service", **asked)["changed"]
+    for text, message in (("A", "line 1: is not NAME=VALUE"), ("x=1\nPASSWORD=canary", "line 2: PASSWORD looks like")):
+        world.sh(f"printf '{text}' >/etc/one.env")
+        assert world.refused("namespaced_service", **asked).startswith(
+            f"service web: env_files: /etc/one.env: {message}"
+        )
+    world.sh("rm /etc/one.env")
+    answer = world.refused("namespaced_service", **asked)
+    assert answer.startswith("service web: env_files: /etc/one.env: No such file or directory: it is read on the host")
 
 
 @pytest.mark.parametrize(
