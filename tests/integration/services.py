@@ -80,8 +80,10 @@ class Host:
 
 
 def supervise(world: World) -> subprocess.Popen[str]:
-    """Start runsvdir in a world."""
-    return world.popen(["runsvdir", "-P", "/etc/service"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Start runsvdir in a world, with a log as distributions do."""
+    return world.popen(
+        ["runsvdir", "-P", "/etc/service", "log: " + "," * 100], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def make_bridge(world: World) -> None:

@@ -131,8 +131,19 @@ class Supervise:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Step: have runsvdir look at its directory, once all new instances are linked from it."""
+
+    folder: str
+
+    def run(self) -> None:
+        """Wake it."""
+        runit.look(self.folder)
+
+
+@dataclass(frozen=True)
 class AwaitSupervision:
-    """Step: wait until runsvdir has found an instance, which it looks for every five seconds."""
+    """Step: wait until runsvdir has found an instance."""
 
     name: str
     waits: t.ClassVar[bool] = True
@@ -174,6 +185,8 @@ class Start:
         :raises IsolationError: a supervisor refused.
         """
         if self.old is not None:
+            if not self.handle.systemd:  # the old one serves for as long as that takes
+                runit.await_supervision(self.handle.name)
             self.old.stop()
         try:
             if self.again:

@@ -329,6 +329,8 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     units = [step for one in plans for step in one.prepare if isinstance(step, (WriteFile, RemoveFile))]
     if any(step.path.startswith(_paths.UNITS + "/") for step in units):
         shared.append(systemd.DAEMON_RELOAD)
+    if any(isinstance(step, apply.Supervise) for one in plans for step in one.prepare):
+        shared.append(apply.Look(world.watched[0]))
     if any(spec.present and one.changed for spec, one in zip(specs, plans)):
         shared.append(EnsureBoot())
     return TaskPlan(tuple(plans), tuple(shared), ordering.order(specs))

@@ -53,6 +53,14 @@ def test_little_stays_beside_an_idle_service(host: Host) -> None:
     assert sum(there.values()) < LIMIT, there
 
 
+def test_runsvdir_is_told_to_look_for_a_new_service(host: Host) -> None:
+    """It writes a dot to its log, which is part of its title, when it was woken."""
+    title = host.world.run(["pgrep", "-fx", "runsvdir -P /etc/service log: ,+"], check=False)
+    assert title.returncode == 0
+    start(host, "web", STAY)
+    host.world.sh(r"pgrep -fx 'runsvdir -P /etc/service log: ,+[.].*'")
+
+
 @pytest.mark.parametrize("options", [{}, {"init": False}, {"restart": {"policy": "on-failure"}}], ids=str)
 def test_any_user_writes_to_dev_stdout_and_nobody_reads_it(host: Host, options: dict[str, t.Any]) -> None:
     start(host, "web", SPEAK + STAY, user="1000:1000", **options)

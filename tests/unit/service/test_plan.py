@@ -26,6 +26,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service impo
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.apply import (
     AwaitHealth,
     DropHelpers,
+    Look,
     Refuse,
     Start,
     Supervise,
@@ -122,7 +123,7 @@ def test_a_new_service_is_claimed_written_linked_and_started() -> None:
     assert isinstance(new.prepare[-1], Supervise)
     assert kinds(new.steps) == ["SaveRecord", "Boot", "Start"]
     assert kinds(new.finish) == ["AwaitHealth"]
-    assert task.shared == (EnsureBoot(),)
+    assert task.shared == (Look("/etc/service"), EnsureBoot()), "when all are linked"
     lines = {change.key: change.after for change in new.changes}
     assert (lines["state"], lines["command"], lines["id_base"]) == ("started", "/bin/app", BASE)
     assert new.result["addresses"][0]["ipv4"] == lines["address iso0"][0]
