@@ -38,6 +38,5 @@ class FilterModule:
             _releases.portmaps,
             _releases.removal,
             _secrets.secret_values,
-            _releases.drift,
         )
         return {function.__name__: _as_filter(function) for function in functions}

@@ -386,16 +386,3 @@ def portmaps(plan: Data, results: t.Sequence[Data]) -> list[Data]:
             element["service_addresses"] = [{"address": entry["service_address"], "to": to}]
         elements.append(element)
     return elements
-
-
-def drift(results: t.Mapping[str, t.Any]) -> list[str]:
-    """One line for each difference that check mode found, by layer: `bridge iso0: mtu: 1500 → 1400`."""
-    lines: list[str] = []
-    for layer, result in results.items():
-        for diff in (result or {}).get("diff") or []:
-            before = dict(line.split(": ", 1) for line in diff.get("before", "").splitlines() if ": " in line)
-            after = dict(line.split(": ", 1) for line in diff.get("after", "").splitlines() if ": " in line)
-            header = diff.get("after_header", layer)
-            keys = [*after, *[key for key in before if key not in after]]
-            lines += [f"{header}: {key}: {before.get(key, '(none)')} → {after.get(key, '(none)')}" for key in keys]
-    return lines

@@ -257,11 +257,3 @@ def test_removal_takes_inner_slices_first() -> None:
 def test_removal_purges_volumes_by_name() -> None:
     removal = _releases.removal({"volumes": [{"name": "web-data"}]})
     assert removal["volumes"] == [{"name": "web-data", "state": "absent", "purge_volumes": ["web-data"]}]
-
-
-def test_drift_reads_diffs() -> None:
-    diff = {"after_header": "bridge iso0", "before": "mtu: 1400\nstp: yes\n", "after": "mtu: 1500\n"}
-    assert _releases.drift({"bridges": {"diff": [diff]}, "services": None}) == [
-        "bridge iso0: mtu: 1400 → 1500",
-        "bridge iso0: stp: yes → (none)",
-    ]

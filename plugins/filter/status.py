@@ -1,0 +1,19 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters that tell how hosts differ from what is declared. Documented in the .yml files beside this one."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..plugin_utils import _status
+
+
+class FilterModule:
+    """The filters by name."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """What Ansible asks for."""
+        return {"drift": _status.drift}
