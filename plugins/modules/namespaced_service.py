@@ -115,6 +115,15 @@ options:
       - The working directory inside. One that is not there is refused before anything is changed, and so is one below C(/proc), also by a link.
     type: str
     default: /
+  timezone:
+    description:
+      - Its time zone, by a name of the IANA database such as V(Europe/Vienna). The host's file of that zone is mounted on its C(/etc/localtime), and the name
+        on its C(/etc/timezone), if it has one. By default nothing is mounted. A change restarts the service.
+      - The host must have the zone, in C(/usr/share/zoneinfo) (package tzdata), at each start of the service as well. A newer file of the host is in force from
+        the next start on. C(TZ) in O(environment) wins over it.
+      - An C(/etc/localtime) that is a link, as in images of Debian, is refused, since its mount would hide the file that it leads to, which is the one of
+        another zone. Lay an empty file in its place by O(daemonless.isolation.rootfs_prepare#module:files). The role does so.
+    type: str
   hostname:
     description:
       - The host name inside. Defaults to O(service).

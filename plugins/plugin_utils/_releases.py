@@ -56,6 +56,10 @@ SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "root
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
 
 
+LOCALTIME = {"path": "/etc/localtime", "content": "", "mode": "0644"}
+"""What is laid into the root filesystem of a service that has a time zone."""
+
+
 class PlanError(Exception):
     """The inventory's data can't be meant; nothing has been changed on any host."""
 
@@ -171,6 +175,15 @@ def _owner(service: Data) -> str:
     return user.partition(":")[2] or str(service["name"])
 
 
+def _rootfs_options(service: Data) -> Data:
+    """What is declared of its root filesystem, with a file that the host's time zone can be mounted on: images have a link there."""
+    found = {key: service["rootfs"][key] for key in ROOTFS_KEYS if service["rootfs"].get(key) is not None}
+    files = found.get("files") or []
+    if service.get("timezone") and not any(file.get("path") == LOCALTIME["path"] for file in files):
+        found["files"] = [*files, dict(LOCALTIME)]
+    return found
+
+
 def _split(service: Data, info: Data, project: str, rollout: Data) -> tuple[Data, list[Data]]:
     """A service's new instance, by layer, and its instances that are no longer kept."""
     digest = release(service)
@@ -194,7 +207,7 @@ def _split(service: Data, info: Data, project: str, rollout: Data) -> tuple[Data
         "rootfs": {
             "name": instance,
             "service": _owner(service),
-            **{key: service["rootfs"][key] for key in ROOTFS_KEYS if service["rootfs"].get(key) is not None},
+            **_rootfs_options(service),
         },
         "service": options,
     }

@@ -40,6 +40,19 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     return result
 
 
+def kind(root: str, path: str) -> str | None:
+    """What a path inside the root directory `root` is: `file`, `directory`, `link` or `special file`; None if there is nothing."""
+    parent = resolve(root, os.path.dirname(path))
+    if parent is None:
+        return None
+    try:
+        mode = os.lstat(os.path.join(root + parent, os.path.basename(path))).st_mode
+    except OSError:
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    return kinds.get(stat.S_IFMT(mode), "special file")
+
+
 def resolve(root: str, path: str) -> str | None:
     """The path of a file inside the root directory `root`, all links resolved inside it; None if there is no such file.
 

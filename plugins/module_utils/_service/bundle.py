@@ -17,7 +17,7 @@ from .._host import secrets
 from .._host.devices import Device
 from .._host.volumes import mount_point
 from .._siblings import Sibling, hosts_text
-from . import devices, namespaces, seccomp
+from . import devices, namespaces, seccomp, timezone
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -94,6 +94,7 @@ class Facts:
     content of a seccomp profile where a path was given. `cgroup` is None where the supervisor makes the control group.
     `files` are sources of mounts that are no directories.
     `joined` is the instance whose namespaces are joined. `time` tells whether it can have a time namespace.
+    `timezone` tells whether the root filesystem has a file for the name of its time zone.
     """
 
     directory: str
@@ -116,6 +117,7 @@ class Facts:
     time: bool = False
     files: frozenset[str] = frozenset()
     devices: t.Mapping[str, Device] = field(default_factory=dict)
+    timezone: bool = False
 
 
 def resolv_conf(spec: ServiceSpec, nameservers: t.Iterable[str]) -> str:
@@ -206,11 +208,9 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
         _sys(spec),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
     ]
-    own = [("/etc/resolv.conf", "resolv.conf"), ("/etc/hosts", "hosts"), ("/etc/hostname", "hostname")]
-    found += [
-        _mount(target, "bind", f"{facts.directory}/{name}", "bind", "ro", "nosuid", "noexec", "nodev")
-        for target, name in own
-    ]
+    own = [(f"/etc/{name}", f"{facts.directory}/{name}") for name in ("resolv.conf", "hosts", "hostname")]
+    own += timezone.mounts(spec, facts.directory, facts.timezone)
+    found += [_mount(target, "bind", source, "bind", "ro", "nosuid", "noexec", "nodev") for target, source in own]
     if facts.init is not None:
         found.append(_mount(INIT, "bind", facts.init, "bind", "ro", "nosuid", "nodev"))
     found += devices.mounts(spec)
@@ -329,6 +329,8 @@ def files(spec: ServiceSpec, facts: Facts) -> dict[str, tuple[str, int]]:
     if facts.attachments:
         named[NETWORK_FILE] = (network_lines(facts.attachments), 0o644)
         named[NETWORK_FILE + ".ip"] = (network_batch(facts.attachments), 0o644)
+    if spec.timezone is not None and facts.timezone:
+        named[timezone.NAME_FILE] = (spec.timezone + "\n", 0o644)
     if facts.joined is not None:
         named["joins"] = (namespaces.join_file(spec, facts.joined), 0o644)
     guarded = [item for item in facts.attachments if item.guarded]

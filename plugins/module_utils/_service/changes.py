@@ -13,7 +13,7 @@ from .. import _paths
 from .._bridge import ports
 from .._host import runit
 from .._plan import Change
-from . import devices, secrets, supervise
+from . import devices, secrets, supervise, timezone
 from .desired import Desired, digest
 from .instances import Instance, directory
 from .spec import LIVE, ServiceSpec
@@ -33,6 +33,7 @@ KNOWN_FILES = (
     "network.ip",
     ports.GUARD_FILE,
     "joins",
+    timezone.NAME_FILE,
 )
 
 

@@ -28,6 +28,7 @@ from .roots import Root
 from .runtimes import choose_runtime, has_time_namespaces, program
 from .spec import ServiceSpec
 from .state import World
+from .timezone import check_timezone
 from .users import resolve_groups, resolve_user
 
 
@@ -175,6 +176,7 @@ def _check(spec: ServiceSpec, world: World, expect: Promises, place: _Place, roo
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
     check_devices(spec, world.devices)
+    check_timezone(spec, world.zones, root, place.read_only)
     check_host_pids(spec, world)
 
 
@@ -229,6 +231,7 @@ def desired(
         siblings=others,
         groups=resolve_groups(spec, root),
         devices=world.devices,
+        timezone=root is not None and root.timezone,
         files=world.files,
         joined=None if joined is None else joined.instance,
         time=has_time_namespaces(spec, runtime, world),

@@ -62,6 +62,7 @@ OPTIONS: dict[str, t.Any] = {
     "oom_score_adj": {"type": "int"},
     "allow_secrets_in_environment": {"type": "bool", "default": False},
     "workdir": {"type": "str", "default": "/"},
+    "timezone": {"type": "str"},
     "hostname": {"type": "str"},
     "init": {"type": "bool"},
     "namespaces": {"type": "dict", "options": {kind: {"type": "str"} for kind in NAMESPACES}},

@@ -25,6 +25,7 @@ from .ordering import parse_names
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
+from .timezone import parse_timezone
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -332,6 +333,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         oom_score_adj=parse_oom_score_adj(options.get("oom_score_adj"), name),
         user=options["user"],
         workdir=_check_workdir(options["workdir"], name),
+        timezone=parse_timezone(options.get("timezone"), name, (*binds, *volumes, *memory)),
         hostname=hostname,
         init=init_of(options.get("init"), dict(namespaces), name),
         namespaces=namespaces,

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._host.files import read_text
-from .._host.inroot import resolve
+from .._host.inroot import kind, resolve
 from .._rootfs.state import RootfsView
 from .secret_options import FOLDER
 from .spec import ServiceSpec
@@ -21,6 +21,7 @@ from .spec import ServiceSpec
 class Root:
     """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none. `secrets` tells whether
     it has the directory in which they are mounted. `workdir` is the working directory with its links resolved, None if there is none.
+    `localtime` is what is in the place of the time zone, None for nothing, and `timezone` whether there is a file for its name.
     """
 
     path: str
@@ -30,6 +31,8 @@ class Root:
     blocked: tuple[str, ...] = ()
     secrets: bool = True
     workdir: str | None = "/"
+    localtime: str | None = "file"
+    timezone: bool = False
 
 
 def _candidates(spec: ServiceSpec) -> list[str]:
@@ -84,7 +87,17 @@ def _look_into(root: str, spec: ServiceSpec) -> Root:
     workdir = resolve(root, spec.workdir)
     if workdir is not None and not os.path.isdir(root + workdir):
         workdir = None
-    return Root(root, _find_command(root, spec), texts[0], texts[1], _blocked(root), secrets, workdir=workdir)
+    return Root(
+        root,
+        _find_command(root, spec),
+        texts[0],
+        texts[1],
+        _blocked(root),
+        secrets,
+        workdir=workdir,
+        localtime=kind(root, "/etc/localtime"),
+        timezone=kind(root, "/etc/timezone") == "file",
+    )
 
 
 def roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> dict[str, Root]:

@@ -202,6 +202,7 @@ class ServiceSpec:
     umask: int | None = None
     oom_score_adj: int | None = None
     workdir: str = "/"
+    timezone: str | None = None
     hostname: str = ""
     init: bool = True
     namespaces: tuple[tuple[str, str], ...] = ()
@@ -279,6 +280,7 @@ class ServiceSpec:
             "umask": None if self.umask is None else f"{self.umask:04o}",
             "oom_score_adj": self.oom_score_adj,
             "workdir": self.workdir,
+            "timezone": self.timezone,
             "hostname": self.hostname,
             "init": self.init,
             "namespaces": dict(self.namespaces),

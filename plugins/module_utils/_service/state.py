@@ -26,6 +26,7 @@ from .._host import (
     secrets,
     systemd,
     volumes,
+    zones,
 )
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
@@ -97,6 +98,7 @@ class World:
     time_namespaces: bool = True
     files: frozenset[str] = frozenset()
     env_files: t.Mapping[str, environment.EnvironmentFile] = field(default_factory=dict)
+    zones: frozenset[str] = frozenset()
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
 
@@ -209,6 +211,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             if os.path.exists(mount.source) and not os.path.isdir(mount.source)
         ),
         env_files=env_files,
+        zones=zones.present({spec.timezone for spec in specs if spec.timezone}),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         looks=health.observe(),

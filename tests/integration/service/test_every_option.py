@@ -94,6 +94,11 @@ def ip(command: str, *words: str) -> t.Callable[[Host, Inside], t.Any]:
     return look
 
 
+def entered(host: Host, *command: str) -> str:
+    """What a command says that is executed in the service."""
+    return host.world.run(["/usr/local/libexec/isolation/enter", "exec", "web", "--", *command]).stdout.strip()
+
+
 def health(**given: t.Any) -> dict[str, t.Any]:
     """A health check with an option changed."""
     return {**HEALTH, **given}
@@ -141,6 +146,17 @@ ROWS: dict[str, Row] = {
         "namespaces", None, {"uts": "host"}, lambda see: see["hostname"], "web", "world", line="namespaces uts"
     ),
     "workdir": row("workdir", None, "/srv", lambda see: see["cwd"], "/", "/srv"),
+    "timezone": row(
+        "timezone",
+        None,
+        "Europe/Vienna",
+        lambda host, _see: [entered(host, "date", "-d", f"2026-0{month}-01 12:00Z", "+%Z %H") for month in (1, 7)],
+        ["UTC 12", "UTC 12"],
+        ["CET 13", "CEST 14"],
+    ),
+    "timezone other": row(
+        "timezone", "Asia/Tokyo", "Asia/Kolkata", lambda host, _see: entered(host, "date", "+%Z"), "JST", "IST"
+    ),
     "hostname": row("hostname", None, "inner", lambda see: see["hostname"], "web", "inner"),
     "hostname's file": row(
         "hostname", "one", "two.example", file("hosts", r" two\.example$"), False, True, line="hostname"

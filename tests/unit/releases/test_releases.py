@@ -106,6 +106,19 @@ def test_each_layer_on_a_clean_host() -> None:
     assert plan["fresh"]
 
 
+def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
+    laid = {"path": "/etc/localtime", "content": "", "mode": "0644"}
+    asked = {**WEB, "timezone": "Europe/Vienna"}
+    (rootfs,) = _releases.host_plan({}, declared([asked]))["rootfs"]
+    assert rootfs["files"] == [laid]
+    other = {"path": "/etc/motd", "content": "hello"}
+    for files, wanted in (([other], [other, laid]), ([{**laid, "mode": "0600"}], [{**laid, "mode": "0600"}])):
+        plan = _releases.host_plan({}, declared([{**asked, "rootfs": {**WEB["rootfs"], "files": files}}]))
+        assert plan["rootfs"][0]["files"] == wanted
+        assert plan["services"][0]["timezone"] == "Europe/Vienna"
+    assert _releases.release(asked) != _releases.release(WEB)
+
+
 def test_what_is_deployed_is_not_fresh() -> None:
     info = {"services": [instance("web", _releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
     plan = _releases.host_plan(info, declared([WEB]))
