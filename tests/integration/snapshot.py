@@ -4,6 +4,8 @@
 
 """Print what modules may change on this host, as JSON: lists of lines by kind. Arguments are the folders to read.
 
+Of FOLDER=STAGE only what differs from STAGE/lower is read: STAGE/upper, on top of it, is where overlayfs keeps that.
+
 With --known as the first argument, standard input is what an earlier snapshot has printed as `known`, and the same is
 printed again: files that have not changed since are not read again.
 """
@@ -66,25 +68,54 @@ def digest(path: str, found: os.stat_result, known: Known, began: int) -> str:
 
 
 def describe(path: str, known: Known, began: int) -> str:
-    """One line for a file: kind, mode, owner and a digest of the content."""
+    """A file's kind, mode, owner and a digest of the content."""
     found = os.lstat(path)
     content = ""
     if stat.S_ISLNK(found.st_mode):
         content = os.readlink(path)
     elif stat.S_ISREG(found.st_mode):
         content = digest(path, found, known, began)
-    return f"{path} {found.st_mode:o} {found.st_uid}:{found.st_gid} {content}"
+    return f"{found.st_mode:o} {found.st_uid}:{found.st_gid} {content}"
+
+
+def whole(folder: str, known: Known, began: int) -> t.Iterator[str]:
+    """A line for each file below a folder; the cache of images only by its entries."""
+    for top, names, leaves in os.walk(folder):
+        if os.path.dirname(top) == IMAGES:
+            names.clear()
+        for name in (*names, *leaves):
+            path = os.path.join(top, name)
+            yield f"{path} {describe(path, known, began)}"
+
+
+def changed(folder: str, stage: str, known: Known, began: int) -> t.Iterator[str]:
+    """A line for each file below a folder that is not what the layer below the overlay has, and for each that is gone."""
+    upper, lower = os.path.join(stage, "upper"), os.path.join(stage, "lower")
+    for top, names, leaves in os.walk(upper):
+        within = os.path.relpath(top, upper)
+        place, below = (os.path.normpath(os.path.join(start, within)) for start in (folder, lower))
+        there, former = set(os.listdir(place)), set(os.listdir(below))
+        yield from (f"{place}/{name} gone" for name in former - there)
+        for name in there.intersection((*names, *leaves)):
+            path, old = os.path.join(place, name), os.path.join(below, name)
+            found = describe(path, known, began)
+            if name not in former or found != describe(old, known, began):
+                yield f"{path} {found}"
+            if name in names and not (name in former and os.path.isdir(old) and not os.path.islink(old)):
+                names.remove(name)
+                yield from whole(path, known, began)
 
 
 def files(folders: t.Sequence[str], known: Known) -> list[str]:
-    """A line for each file below the folders; the cache of images only by its entries."""
+    """The lines of the folders. One in which something else is mounted is read as a whole."""
     lines: set[str] = set()
     began = time.time_ns()
-    for folder in folders:
-        for top, names, leaves in os.walk(folder):
-            if os.path.dirname(top) == IMAGES:
-                names.clear()
-            lines.update(describe(os.path.join(top, name), known, began) for name in [*names, *leaves])
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        points = [line.split()[4] for line in stream]
+    for folder, _equals, stage in (given.partition("=") for given in folders):
+        mounted = sum(point == folder or point.startswith(folder + "/") for point in points)
+        found = changed(folder, stage, known, began) if stage and mounted == 1 else whole(folder, known, began)
+        lines.update(found)
     return sorted(lines)
 
 

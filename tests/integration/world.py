@@ -23,6 +23,8 @@ import time
 import typing as t
 import uuid
 
+from warm import PACKAGE, Warm
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = REPOSITORY / ".build" / "collections"
 _COMPILED = REPOSITORY / ".build" / "pycache"
@@ -32,7 +34,14 @@ HOST4, HOST6 = "198.51.100.1", "2001:db8:1::1"
 CLIENT4, CLIENT6 = "198.51.100.2", "2001:db8:1::2"
 ATTACKER4, ATTACKER6 = "198.51.100.3", "2001:db8:1::3"
 
-_FILES = ("/etc", "/usr/local", "/var/lib/isolation", "/var/log/isolation", "/etc/service")
+_STAGE = "/run/.world"
+_FILES = (
+    f"/etc={_STAGE}/_etc",
+    f"/usr/local={_STAGE}/_usr_local",
+    "/var/lib/isolation",
+    "/var/log/isolation",
+    "/etc/service",
+)
 _VOLATILE_SYSCTLS = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.ip_unprivileged_port_start")
 
 
@@ -50,13 +59,14 @@ class World:
 
     _known: t.ClassVar[dict[str, t.Any]] = {}
     """Files that snapshots have read already, in whatever world."""
+    _forks: t.ClassVar[Warm | None] = None
+    """What runs modules, in whatever world."""
 
     def __init__(self, python: str = sys.executable, compiled: bool = True) -> None:
         """Make it. `compiled` keeps what Python compiles for the next module, which Ansible's modules on a host can't."""
         self.python = python
         self.collections = COLLECTIONS
-        keep = ["-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={_COMPILED}"]
-        self._python_options = keep if compiled else ["PYTHONDONTWRITEBYTECODE=1"]
+        self._compiled = compiled
         self.seconds = 0.0  # what the last module took
         self.tag = "isolation-test-" + uuid.uuid4().hex[:8]
         self._cgroups = self._make_cgroups()
@@ -168,16 +178,35 @@ class World:
         """Run a module of the collection in the world, as Ansible would on a host, and return its result."""
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         text, started = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}), time.perf_counter()
-        done = self.run(
-            ["env", *self._python_options, f"PYTHONPATH={self.collections}:{self._ansible_path()}", "LC_ALL=C.UTF-8", self.python,
-             "-m", f"ansible_collections.daemonless.isolation.plugins.modules.{name}"],
-            check=False, stdin=text, timeout=600,
-        )  # fmt: skip
+        command = [f"{PACKAGE}.{name}"]
+        done = self._warm(command, text) if self._is_usual() else self._cold(command, text)
         self.seconds = time.perf_counter() - started
         try:
             return json.loads(done.stdout)  # type: ignore[no-any-return]
         except ValueError:
             raise AssertionError(f"{name} gave no result:\n{done.stdout}\n{done.stderr}") from None
+
+    def _is_usual(self) -> bool:
+        """Whether modules run as most tests want them; else each one starts a Python."""
+        return self._compiled and self.python == sys.executable and self.collections == COLLECTIONS
+
+    def _warm(self, command: t.Sequence[str], text: str) -> Completed:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(_COMPILED), **self._paths()}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        if World._forks is None:
+            World._forks = Warm(environment)
+        cgroups = [str(path / "cgroup.procs") for path in self._cgroups]
+        return Completed(*World._forks.run(command, self.pid, cgroups, environment, text, timeout=600))
+
+    def _cold(self, command: t.Sequence[str], text: str) -> Completed:
+        keep = ["-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={_COMPILED}"]
+        options = keep if self._compiled else ["PYTHONDONTWRITEBYTECODE=1"]
+        paths = [f"{key}={value}" for key, value in self._paths().items()]
+        program = command if os.path.isabs(command[0]) else ["-m", *command]
+        return self.run(["env", *options, *paths, self.python, *program], check=False, stdin=text, timeout=600)
+
+    def _paths(self) -> dict[str, str]:
+        return {"PYTHONPATH": f"{self.collections}:{self._ansible_path()}", "LC_ALL": "C.UTF-8"}
 
     @staticmethod
     def _ansible_path() -> str:
@@ -223,10 +252,9 @@ class World:
     def snapshot(self) -> dict[str, t.Any]:
         """All state of the host that modules may change, in a form that can be compared."""
         program = str(pathlib.Path(__file__).with_name("snapshot.py"))
-        output = self.run(
-            [sys.executable, "-I", "-S", program, "--known", *_FILES], stdin=json.dumps(World._known)
-        ).stdout
-        found: dict[str, t.Any] = json.loads(output)
+        done = self._warm([program, "--known", *_FILES], json.dumps(World._known))
+        assert done.returncode == 0, done.stderr
+        found: dict[str, t.Any] = json.loads(done.stdout)
         World._known = found.pop("known")
         return found
 

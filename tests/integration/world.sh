@@ -27,7 +27,8 @@ stage=/run/.world
 mkdir -m 0700 $stage
 for dir in /etc /usr/local /var/lib /var/log; do
   name=$(echo "$dir" | tr / _)
-  mkdir -p "$stage/$name/upper" "$stage/$name/work"
+  mkdir -p "$stage/$name/upper" "$stage/$name/lower" "$stage/$name/work"
+  mount --bind "$dir" "$stage/$name/lower"
   mount -t overlay overlay -o "lowerdir=$dir,upperdir=$stage/$name/upper,workdir=$stage/$name/work" "$dir"
 done
 mkdir -p /var/lib/isolation
