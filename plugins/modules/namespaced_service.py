@@ -551,6 +551,23 @@ options:
         description: How long that may take.
         type: str
         default: 1m
+  drain:
+    description:
+      - Before it is told to stop, it is waited until nobody is connected with it. That is, until no TCP connection from outside is left on the ports that it
+        listens on, which the kernel tells. Only with O(state=stopped) and O(state=absent). Meant for an instance whose ports have been moved
+        to another one, since new connections are not kept off.
+      - A connection that is kept alive without being used is waited for, too, as nobody can tell whether something will come. A connection within
+        the service is not. Nor is UDP, which knows no end of a conversation, and SCTP.
+      - "Elements of a task are waited for at the same time, unless O(on_error=stop). The host is locked meanwhile: other tasks there
+        wait for O(lock_timeout)."
+      - Refused where O(namespaces.network) is not V(private), since connections of others can't be told from its own there.
+      - Nothing is changed by this option itself. By default, nothing is waited for.
+    type: dict
+    suboptions:
+      timeout:
+        description: The longest wait. What is connected then is cut off.
+        type: str
+        default: 30s
   purge_volumes:
     description:
       - Named volumes to remove with all that is in them. Refused as long as an instance uses one that this task does not remove, and if one belongs to another
@@ -754,6 +771,19 @@ EXAMPLES = r"""
     reload_signal: SIGHUP
     state: reloaded
 
+- name: Stop the old instance, once its ports lead to the new one and its last connection has ended
+  daemonless.isolation.namespaced_service:
+    name: web-88c0d1e
+    service: web
+    rootfs: web-88c0d1e
+    slice: web/88c0d1e
+    command: [/usr/bin/python3, /srv/app.py]
+    networks:
+      - bridge: iso0
+    drain:
+      timeout: 1m
+    state: stopped
+
 - name: Remove a service
   daemonless.isolation.namespaced_service:
     name: web
@@ -873,6 +903,12 @@ service:
       elements: dict
       returned: success
       sample: [{name: db_password, present: true, kept: encrypted}]
+    drained:
+      description: How its connections were waited for (see O(drain)), for how many C(seconds), V(null) in check mode, and how many were
+        C(remaining) when it was told to stop, or are there now in check mode.
+      type: dict
+      returned: when it was stopped with O(drain)
+      sample: {seconds: 2.4, remaining: 0}
     updated:
       description: When its record was last written, in seconds since 1970.
       type: float

@@ -218,9 +218,10 @@ def give_up(handle: Handle, old: Handle | None, message: str) -> None:
 
 @dataclass(frozen=True)
 class Stop:
-    """Step: stop an instance."""
+    """Step: stop an instance; with `waits`, at the same time as others."""
 
     handle: Handle
+    waits: bool = False
 
     def run(self) -> None:
         """Stop it.

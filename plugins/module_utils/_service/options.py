@@ -116,6 +116,7 @@ OPTIONS: dict[str, t.Any] = {
             "deadline": {"type": "str", "default": "1m"},
         },
     },
+    "drain": {"type": "dict", "options": {"timeout": {"type": "str", "default": "30s"}}},
     "replaces": {"type": "str"},
     "purge_volumes": {"type": "list", "elements": "str", "default": []},
     "runtime": {"type": "str", "choices": ["crun", "runc"]},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-import signal
 import typing as t
 
 from .. import _idrange
@@ -25,6 +24,7 @@ from .ordering import parse_names
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
+from .stops import parse_drain, parse_reload_signal, parse_signal, parse_stop_timeout
 from .timezone import parse_timezone
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -208,33 +208,6 @@ def _extra_hosts(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, st
     return tuple(sorted((host, _ip(str(address), f"{name}: extra_hosts: {host}")) for host, address in given.items()))
 
 
-def _signal(text: str, name: str, option: str = "stop_signal", deed: str = "end") -> str:
-    full = text.upper() if text.upper().startswith("SIG") else "SIG" + text.upper()
-    if full not in {item.name for item in signal.Signals} or full in ("SIGKILL", "SIGSTOP", "SIGCHLD"):
-        raise InvalidOption(f"{name}: {option}: {text!r} is not a signal that can ask a process to {deed}")
-    return full
-
-
-def _reload_signal(options: t.Mapping[str, t.Any], name: str) -> str | None:
-    given = options.get("reload_signal")
-    if given:
-        return _signal(given, name, "reload_signal", "read its configuration again")
-    if any(item.get("on_change") == "reload" for item in options.get("secrets") or []):
-        raise InvalidOption(f"{name}: reload_signal: needed with on_change: reload of a secret, such as SIGHUP")
-    if options["state"] == "reloaded":
-        raise InvalidOption(
-            f"{name}: reload_signal: needed with state: reloaded, such as SIGHUP, if the service handles it"
-        )
-    return None
-
-
-def _stop_timeout(text: str, name: str) -> float:
-    seconds = parse_seconds(text, f"{name}: stop_timeout")
-    if seconds < 0.1:
-        raise InvalidOption(f"{name}: stop_timeout: {text!r}: must be at least 100ms")
-    return seconds
-
-
 def _restart(given: t.Mapping[str, t.Any] | None, name: str) -> Restart:
     if given is None:
         return Restart()
@@ -291,7 +264,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     purged = tuple(check_name(item, f"{name}: purge_volumes") for item in options["purge_volumes"])
     secrets, offered = parse_secrets(options, name, service)
     if options["state"] == "absent":
-        return ServiceSpec(name, service, "absent", purge_volumes=purged, secrets=secrets, offered=offered)
+        drain = parse_drain(options, name)
+        return ServiceSpec(name, service, "absent", purge_volumes=purged, drain=drain, secrets=secrets, offered=offered)
     if purged:
         raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
     hostname = options.get("hostname") or service
@@ -352,14 +326,15 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         sysctls=_sysctls(options["sysctls"], name),
         dns=_dns(options.get("dns"), name),
         extra_hosts=_extra_hosts(options["extra_hosts"], name),
-        stop_signal=_signal(options["stop_signal"], name),
-        reload_signal=_reload_signal(options, name),
+        stop_signal=parse_signal(options["stop_signal"], name),
+        reload_signal=parse_reload_signal(options, name),
         after=parse_names(options, "after", name, service),
         requires=parse_names(options, "requires", name, service),
-        stop_timeout=_stop_timeout(options["stop_timeout"], name),
+        stop_timeout=parse_stop_timeout(options["stop_timeout"], name),
         restart=_restart(options.get("restart"), name),
         health=health,
         gate=_gate(options.get("gate"), name),
+        drain=parse_drain(options, name, dict(namespaces).get("network", "private")),
         replaces=check_name(replaces, f"{name}: replaces") if replaces else None,
         runtime=options.get("runtime"),
         strict=options["runtime_policy"] == "strict",

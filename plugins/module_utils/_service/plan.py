@@ -25,6 +25,7 @@ from . import apply, ordering
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
+from .drain import Draining, plan_drain
 from .environment import with_files
 from .instances import LAYER, Instance, cgroup_path, describe, directory
 from .joins import Joins
@@ -156,6 +157,7 @@ def _actions(
     changes: t.Sequence[Change],
     old: tuple[Instance, Handle] | None,
     reread: bool,
+    draining: Draining,
 ) -> tuple[list[Step], list[Step]]:
     """What starts, stops, restarts or reloads an instance, and what waits for it. `reread` tells whether it has to read a secret again."""
     spec = want.spec
@@ -167,7 +169,7 @@ def _actions(
         if instance.at_boot:
             steps.append(apply.Boot(handle, False))
         if active:
-            steps.append(apply.Stop(handle))
+            steps += [*draining.steps, apply.Stop(handle, waits=bool(draining.steps))]
         return steps, _until_supervised(instance, world, spec.name)
     start = spec.state != "present" and instance.running is None
     again = restart or spec.state == "restarted"
@@ -212,7 +214,8 @@ def _plan_present(
     instance = world.instances[spec.name]
     _check_foreign(spec, instance)
     old = _replaced(spec, world, project)
-    changes = [*instance_changes(want, instance, world), *claim.changes, *hidden.changes]
+    draining = plan_drain(spec, instance, _handle(spec.name, world, spec.stop_timeout), world)
+    changes = [*instance_changes(want, instance, world), *claim.changes, *hidden.changes, *draining.changes]
     if old is not None:
         changes.append(Change(f"replaces {spec.replaces}", old[0].state, "stopped", "restart"))
     changes += helpers
@@ -220,14 +223,14 @@ def _plan_present(
     if not changes:
         return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
     own = [change for change in changes if not change.key.startswith("replaces ")]
-    steps, finish = _actions(want, instance, world, own, old, hidden.reload)
+    steps, finish = _actions(want, instance, world, own, old, hidden.reload, draining)
     return Plan(
         spec.name,
         tuple(changes),
         tuple(_prepare(want, instance, world, (*claim.steps, *hidden.steps))),
         (SaveRecord(want.record), *hidden.late, *steps),
         tuple(finish),
-        result=_result(want, instance, world, True),
+        result={**_result(want, instance, world, True), **draining.told},
         warnings=warnings,
         predicted=want.predicted,
         effect=_effect(changes, instance),
@@ -238,12 +241,13 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
     instance = world.instances[spec.name]
     record = instance.record
     check_project(LAYER, spec.name, project, record)
-    result = {"name": spec.name, "state": "absent"}
+    result: dict[str, t.Any] = {"name": spec.name, "state": "absent"}
     if record is None:
         _check_foreign(spec, instance)
         return Plan(spec.name, purge.changes, finish=purge.steps, result=result)
     handle = _recorded_handle(record, world)
-    prepare: list[Step] = []
+    draining = plan_drain(spec, instance, handle, world)
+    prepare: list[Step] = [*draining.steps]
     if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
         prepare.append(systemd.Systemctl("disable", (unit_name(spec.name),), ("--now",)))
         prepare.append(RemoveFile(systemd.unit_file(unit_name(spec.name))))
@@ -261,6 +265,8 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
         Change(f"address {item['bridge']}", shown_addresses(item), None, "replace")
         for item in record.assigned.get("networks", [])
     ]
+    changes += draining.changes
+    result.update(draining.told)
     steps = (remove, secrets.RemoveSecrets(spec.name), DropRecord(record), Release(record.spec["service"], "rootfs"))
     finish = (*purge.steps, health.Settle(), apply.DropHelpers())
     return Plan(spec.name, (*changes, *purge.changes), tuple(prepare), steps, finish, result=result)

@@ -228,6 +228,7 @@ class ServiceSpec:
     restart: Restart = Restart()
     health: Health | None = None
     gate: Gate = Gate()
+    drain: float | None = None
     secrets: tuple[Secret, ...] = ()
     offered: tuple[str, ...] = ()
     replaces: str | None = None

@@ -18,6 +18,7 @@ from .._host import (
     devices,
     enter,
     environment,
+    flows,
     health,
     hosts,
     iproute,
@@ -93,6 +94,7 @@ class World:
     volumes: volumes.Volumes = field(default_factory=volumes.Volumes)
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
     enter: str = ""
+    connections: t.Mapping[str, int] = field(default_factory=dict)
     devices: t.Mapping[str, devices.Device] = field(default_factory=dict)
     looks: health.Looks = field(default_factory=health.Looks)
     time_namespaces: bool = True
@@ -157,6 +159,16 @@ def _groups(names: t.Iterable[str]) -> set[str]:
     }
 
 
+def _connections(specs: t.Sequence[ServiceSpec], instances: t.Mapping[str, Instance]) -> dict[str, int]:
+    """How many connections those have that are to be drained, by instance."""
+    found = {}
+    for spec in specs:
+        running = instances[spec.name].running
+        if spec.drain is not None and running is not None:
+            found[spec.name] = flows.of_process(running.pid)
+    return found
+
+
 def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> World:
     """What the host has of what the specs name, and of what is promised."""
     env_files = environment.read({path for spec in specs for path in spec.env_files})
@@ -174,6 +186,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             views[name] = view
     slices = {spec.slice for spec in specs if spec.slice}
     there = roots(specs, views)
+    instances = find_instances(names, records, on_systemd, watched)
     promises = {promise.get("name"): promise for promise in expect.get("rootfs", [])}
     return World(
         systemd=on_systemd,
@@ -181,7 +194,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         records=records,
         ranges=own_ranges(),
         foreign=foreign_ranges(),
-        instances=find_instances(names, records, on_systemd, watched),
+        instances=instances,
         slices=frozenset(load_records("cgroup")),
         groups=frozenset(_groups(slices)),
         bridges=_bridges(specs),
@@ -212,6 +225,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         ),
         env_files=env_files,
         zones=zones.present({spec.timezone for spec in specs if spec.timezone}),
+        connections=_connections(specs, instances),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         looks=health.observe(),
