@@ -20,7 +20,7 @@ description:
     run script) are compared with what they ought to be. A bundle that was edited by hand is written again, and the service restarted.
 notes:
   - "The last line of a diff tells what all of it does to a running service: C(effect: live), or C(effect: restart)."
-  - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(after), O(requires), O(stop_signal),
+  - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(reload_command), O(after), O(requires), O(stop_signal),
     O(stop_timeout), O(gate), O(runtime_policy) and
     O(replaces), which don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
@@ -347,8 +347,9 @@ options:
         type: str
         default: "0400"
       on_change:
-        description: What a new value does to a running service. V(restart) restarts it. V(reload) replaces the file and sends O(reload_signal), which must be
-          given then. V(none) only replaces the file, at once and as a whole, for a service that reads it again by itself.
+        description: What a new value does to a running service. V(restart) restarts it. V(reload) replaces the file and sends O(reload_signal) or
+          executes O(reload_command), of which one must be given then. V(none) only replaces the file, at once and as a whole, for a service that
+          reads it again by itself.
         type: str
         choices: [restart, reload, none]
         default: restart
@@ -444,6 +445,18 @@ options:
         signal is ended by it.
       - It is sent by O(state=reloaded), and by C(systemctl reload) or C(sv hup).
     type: str
+  reload_command:
+    description:
+      - Instead of O(reload_signal), a program and its arguments that have it read its configuration again, such as V([nginx, -s, reload]). No shell is
+        in between.
+      - It is executed in the service, with its user, environment, working directory, rights and limits. If it ends with another status than 0, or not within
+        O(gate.deadline), the task fails with what it has said. What has not ended then is killed.
+      - It is executed by O(state=reloaded), for secrets with O(secrets[].on_change=reload), and by C(systemctl reload) or C(sv hup), which
+        leave its output to the service's log.
+      - Refused where O(namespaces.pid) is not V(private).
+    type: list
+    elements: str
+    default: []
   stop_signal:
     description:
       - The signal that asks it to end.
@@ -601,8 +614,8 @@ options:
   state:
     description:
       - V(started) runs it, now and at boot. V(stopped) does neither, and keeps its address and files. V(restarted) starts it anew each time.
-      - V(reloaded) sends O(reload_signal) each time, to one that runs. One that does not is started, and one that must be restarted for another
-        change is restarted instead.
+      - V(reloaded) sends O(reload_signal), or executes O(reload_command), each time, in one that runs. One that does not is started, and one that
+        must be restarted for another change is restarted instead.
       - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
       - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
     type: str

@@ -34,6 +34,7 @@ LIVE = frozenset(
         "gate",
         "restart",
         "reload_signal",
+        "reload_command",
         "after",
         "requires",
         "runtime_policy",

@@ -52,6 +52,16 @@ def slice_cgroup(name: str) -> str:
     return "/".join(["isolation.slice", *units])
 
 
+def quoted(word: str) -> str:
+    """A word of a command line in a unit, as it is (systemd.service(5), COMMAND LINES; systemd.syntax(7), QUOTING)."""
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return '"' + "".join(char if char.isprintable() else _escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
+
+
 def version() -> int:
     """The number of the running systemd, such as 252.
 

@@ -39,6 +39,8 @@ from .spec import Gate, Health
 from .supervise import unit_name
 
 LOG_LINES = 10
+OUTPUT = 2000
+"""Characters of what a failed command has said."""
 TOO_OFTEN = 3
 """Ends of a service during its gate that settle the matter before the deadline."""
 
@@ -233,16 +235,29 @@ class Stop:
 
 @dataclass(frozen=True)
 class Reload:
-    """Step: have a running instance read its configuration again."""
+    """Step: have a running instance read its configuration again, by a signal or by a command, which has `timeout` seconds."""
 
     handle: Handle
+    command: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it takes its time."""
+        return bool(self.command)
 
     def run(self) -> None:
-        """Let its supervisor send the signal.
+        """Let its supervisor send the signal, or execute the command in the service: a supervisor would not tell what it says.
 
-        :raises IsolationError: there is no supervisor, or it refused.
+        :raises IsolationError: there is no supervisor, or it refused; the command failed.
         """
-        if self.handle.systemd:
+        if self.command:
+            wrong = asking.ask_one(
+                asking.Check(self.handle.name, "exec", self.timeout, command=self.command, shown=OUTPUT)
+            )
+            if wrong is not None:
+                raise ServiceError(f"service {self.handle.name}: reload_command: {wrong}")
+        elif self.handle.systemd:
             systemd.Systemctl("reload", (unit_name(self.handle.name),)).run()
         else:
             runit.control(runit.directory(self.handle.name), "h")

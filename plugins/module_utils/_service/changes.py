@@ -40,7 +40,7 @@ KNOWN_FILES = (
 def _shown(key: str, value: t.Any) -> t.Any:
     if value in (None, [], {}, ""):
         return None
-    if key == "command":
+    if key in ("command", "reload_command"):
         return supervise.quoted(tuple(value))
     if key == "networks":
         return [_shown_network(item) for item in value]

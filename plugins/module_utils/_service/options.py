@@ -97,6 +97,7 @@ OPTIONS: dict[str, t.Any] = {
     "extra_hosts": {"type": "dict", "default": {}},
     "stop_signal": {"type": "str", "default": "SIGTERM"},
     "reload_signal": {"type": "str"},
+    "reload_command": {"type": "list", "elements": "str", "default": []},
     "after": {"type": "list", "elements": "str", "default": []},
     "requires": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "str", "default": "10s"},

@@ -24,7 +24,7 @@ from .ordering import parse_names
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
-from .stops import parse_drain, parse_reload_signal, parse_signal, parse_stop_timeout
+from .stops import parse_drain, parse_reload, parse_signal, parse_stop_timeout
 from .timezone import parse_timezone
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -289,6 +289,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     check_options(options, dict(namespaces), name)
     if health is not None and health.kind != "exec" and not networks and "network" not in dict(namespaces):
         raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host: use exec")
+    reload_signal, reload_command = parse_reload(options, name, dict(namespaces).get("pid", "private"))
     replaces = options.get("replaces")
     if replaces == name:
         raise InvalidOption(f"{name}: replaces: an instance can't replace itself")
@@ -327,7 +328,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         dns=_dns(options.get("dns"), name),
         extra_hosts=_extra_hosts(options["extra_hosts"], name),
         stop_signal=parse_signal(options["stop_signal"], name),
-        reload_signal=parse_reload_signal(options, name),
+        reload_signal=reload_signal,
+        reload_command=reload_command,
         after=parse_names(options, "after", name, service),
         requires=parse_names(options, "requires", name, service),
         stop_timeout=parse_stop_timeout(options["stop_timeout"], name),

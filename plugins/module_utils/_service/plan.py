@@ -183,7 +183,7 @@ def _actions(
     elif old:
         steps.append(apply.Stop(old[1]))
     if reload and not start and not again:
-        steps.append(apply.Reload(handle))
+        steps.append(apply.Reload(handle, spec.reload_command, spec.gate.deadline))
     return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, want.address, old[1] if old else None)]
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from .._hidden import Hidden
 from .._units import format_size
 
-LIVE = frozenset({"after", "health", "reload_signal", "requires", "restart", "stop_signal", "stop_timeout"})
+LIVE = frozenset(
+    {"after", "health", "reload_command", "reload_signal", "requires", "restart", "stop_signal", "stop_timeout"}
+)
 """Options whose change a running service is not restarted for."""
 
 
@@ -222,6 +224,7 @@ class ServiceSpec:
     extra_hosts: tuple[tuple[str, str], ...] = ()
     stop_signal: str = "SIGTERM"
     reload_signal: str | None = None
+    reload_command: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     stop_timeout: float = 10.0
@@ -319,6 +322,7 @@ class ServiceSpec:
             "extra_hosts": dict(self.extra_hosts),
             "stop_signal": self.stop_signal,
             "reload_signal": self.reload_signal,
+            "reload_command": list(self.reload_command),
             "after": list(self.after),
             "requires": list(self.requires),
             "stop_timeout": self.stop_timeout,

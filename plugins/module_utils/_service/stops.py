@@ -24,21 +24,33 @@ def parse_signal(text: str, name: str, option: str = "stop_signal", deed: str = 
     return full
 
 
-def parse_reload_signal(options: t.Mapping[str, t.Any], name: str) -> str | None:
-    """The signal of a reload, if there is one.
+def parse_reload(options: t.Mapping[str, t.Any], name: str, pids: str) -> tuple[str | None, tuple[str, ...]]:
+    """The signal of a reload or its command, if there is one. `pids` is whose pid namespace the service has.
 
-    :raises InvalidOption: it is none, or there is a need for one.
+    :raises InvalidOption: both are given, one is none, or there is a need for one.
     """
-    given = options.get("reload_signal")
+    given, words = options.get("reload_signal"), tuple(options.get("reload_command") or ())
+    if given and words:
+        raise InvalidOption(f"{name}: reload_command: not beside reload_signal: give the one by which it is reloaded")
+    if words:
+        if not words[0] or any("\0" in word for word in words):
+            raise InvalidOption(f"{name}: reload_command: a program and its arguments are needed, as a list")
+        if pids != "private":
+            raise InvalidOption(
+                f"{name}: reload_command: nothing can be executed in it, since its pid namespace is {pids}: use reload_signal"
+            )
+        return None, words
     if given:
-        return parse_signal(given, name, "reload_signal", "read its configuration again")
+        return parse_signal(given, name, "reload_signal", "read its configuration again"), ()
     if any(item.get("on_change") == "reload" for item in options.get("secrets") or []):
-        raise InvalidOption(f"{name}: reload_signal: needed with on_change: reload of a secret, such as SIGHUP")
+        raise InvalidOption(
+            f"{name}: reload_signal: needed with on_change: reload of a secret, such as SIGHUP, or reload_command"
+        )
     if options["state"] == "reloaded":
         raise InvalidOption(
-            f"{name}: reload_signal: needed with state: reloaded, such as SIGHUP, if the service handles it"
+            f"{name}: reload_signal: needed with state: reloaded, such as SIGHUP, if the service handles it, or reload_command"
         )
-    return None
+    return None, ()
 
 
 def parse_stop_timeout(text: str, name: str) -> float:

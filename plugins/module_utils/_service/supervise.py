@@ -168,13 +168,32 @@ exec {start.runtime} kill {start.spec.name} {number} 2>/dev/null
 """
 
 
+def _reload(start: Start) -> str:
+    """What a hang-up of runsv runs. runsv waits for it, and the command goes on without it; what that says goes to the service's log."""
+    name = start.spec.name
+    return f"""#!/bin/sh
+# {_paths.MARKER}: a command in the service, not a signal to the logger that runsv supervises.
+{helper_path(enter.HELPER)} exec {name} -- {quoted(start.spec.reload_command)} </dev/null >{runit.output_pipe(name)} 2>&1 &
+"""
+
+
+def _exec_reload(start: Start) -> str:
+    """The same for systemd."""
+    name, words = start.spec.name, start.spec.reload_command
+    if words:
+        return f"ExecReload={helper_path(enter.HELPER)} exec {name} -- {' '.join(map(systemd.quoted, words))}\n"
+    return f"ExecReload={start.runtime} kill {name} {start.spec.reload_signal}\n" if start.spec.reload_signal else ""
+
+
 def runit_files(start: Start) -> dict[str, tuple[str, int]]:
     """The service directory: content and mode by path."""
     name = start.spec.name
     top = runit.directory(name)
-    again = start.spec.reload_signal
+    again = _reload(start) if start.spec.reload_command else None
+    if start.spec.reload_signal:
+        again = _signal(start, start.spec.reload_signal)
     return {
-        **({os.path.join(top, runit.RELOAD): (_signal(start, again), 0o755)} if again else {}),
+        **({os.path.join(top, runit.RELOAD): (again, 0o755)} if again else {}),
         os.path.join(top, "run"): (_run(start), 0o755),
         os.path.join(top, "finish"): (_finish(start), 0o755),
         os.path.join(top, "control/t"): (_signal(start, start.spec.stop_signal), 0o755),
@@ -199,7 +218,7 @@ def unit_text(start: Start) -> str:
     tasks = "" if spec.slice else "TasksMax=1024\n"
     manager = " --cgroup-manager=disabled" if start.crun else ""
     mount = unmount = ""
-    again = f"ExecReload={start.runtime} kill {name} {spec.reload_signal}\n" if spec.reload_signal else ""
+    again = _exec_reload(start)
     if spec.volumes:
         mount = f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
         unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"

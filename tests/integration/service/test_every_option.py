@@ -423,6 +423,9 @@ ROWS: dict[str, Row] = {
     "after": row("after", None, ["rested"], kept("after"), [], ["rested"]),
     "requires": row("requires", ["rested"], [], kept("requires"), ["rested"], []),
     "reload_signal": row("reload_signal", None, "HUP", kept("reload_signal"), None, "SIGHUP"),
+    "reload_command": row(
+        "reload_command", None, ["/bin/kill", "-HUP", "1"], text("control/*", "-- /bin/kill -HUP 1"), False, True
+    ),
     "secrets": row("secrets", [], [SECRET], mounted("/run/secrets", "ro"), False, True),
     "secrets target": row(
         "secrets", [SECRET], [{**SECRET, "target": "other"}], kept("secrets", 0, "target"), "password", "other"

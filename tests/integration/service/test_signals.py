@@ -67,6 +67,62 @@ def test_reload(host: Host) -> None:
     assert "control/h" not in world.sh("cd /etc/isolation/runit/sv/web; ls -d control/*")
 
 
+# Sends itself what it is told to, and tells who it is.
+COMMAND = """
+import os, signal, sys, time
+print("as", os.getuid(), flush=True)
+if "slow" in sys.argv:
+    time.sleep(1000)
+if "wrong" in sys.argv:
+    print("no such setting 'quoted \\" $HOME %n'", file=sys.stderr)
+    sys.exit(7)
+for pid in os.listdir("/proc"):
+    if pid.isdigit() and "tell(number" in open(f"/proc/{pid}/cmdline").read() and "/dev/init" not in open(f"/proc/{pid}/cmdline").read():
+        os.kill(int(pid), signal.SIGUSR1)
+"""
+
+
+def reloaded_by(*words: str) -> list[str]:
+    """A command that reloads, with a word that shells and units would have to quote."""
+    return ["/usr/bin/python3", "-c", COMMAND, *words]
+
+
+def test_reload_by_a_command(host: Host) -> None:
+    """It is executed inside, as the service's user; its failure is told, and it has its time."""
+    world = host.world
+    host.rootfs("web")
+    signal = world.refused("namespaced_service", **options(host, reload_signal="HUP", reload_command=reloaded_by()))
+    assert "web: reload_command: not beside reload_signal" in signal
+    base: dict[str, t.Any] = {"user": "1000:1000"}
+    first = world.cycle("namespaced_service", **options(host, **base))["service"]
+    live = world.cycle("namespaced_service", **options(host, **base, reload_command=reloaded_by()))
+    assert live["diff"][0]["after"].endswith("effect: live\n")
+    for times in (1, 2):
+        wanted = options(host, **base, reload_command=reloaded_by(), state="reloaded")
+        checked = world.module("namespaced_service", check=True, **wanted)
+        done = world.apply("namespaced_service", **wanted)
+        assert checked["diff"] == done["diff"]
+        assert done["service"]["pid"] == first["pid"]
+        world.wait(lambda: host.log("web").count("got SIGUSR1") == times, 5, "it was told")  # noqa: B023
+
+    world.cycle("namespaced_service", **options(host, **base, reload_command=reloaded_by("wrong")))
+    wanted = options(host, **base, reload_command=reloaded_by("wrong"), state="reloaded")
+    failed = world.module("namespaced_service", **wanted)
+    assert failed["failed"]
+    said = failed["msg"]
+    assert said.startswith("service web: reload_command: exec /usr/bin/python3"), said
+    assert "status 7: as 1000 no such setting 'quoted \" $HOME %n'" in said
+    world.sh("sv hup /etc/service/isolation-web")
+    world.wait(lambda: 'quoted " $HOME %n' in host.log("web"), 5, "what it says by hand is in the log")
+
+    slow = {**base, "reload_command": reloaded_by("slow"), "gate": {"min_healthy_time": "0s", "deadline": "1s"}}
+    failed = world.module("namespaced_service", **options(host, **slow, state="reloaded"))
+    assert failed["failed"]
+    assert "no end within 1 s; it was killed" in failed["msg"]
+    assert "slow" not in world.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'slow $' || :").split()
+    assert host.see("web")["pid"] == first["pid"]
+
+
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 def test_stop(host: Host, runtime: str) -> None:
     """The signal reaches the program through its init; what does not end in time is killed."""

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import WriteFile
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.hosts import RenewHosts, hosts_file
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.apply import Reload
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
 from ansible_collections.daemonless.isolation.tests.unit.service.test_plan import bare, but, kinds, one, settled, spec
 
@@ -52,6 +53,42 @@ def test_the_supervisor_knows_how_to_reload(on_systemd: bool) -> None:
     without = one(spec(), bare("web", systemd=on_systemd))
     files = [step for step in without.prepare if isinstance(step, WriteFile)]
     assert not any("ExecReload" in step.text or step.path.endswith("control/h") for step in files)
+
+
+WORDS = ["/bin/sh", "-c", 'echo "$HOME" 100%n \\ \n']
+
+
+@pytest.mark.parametrize("on_systemd", [True, False])
+def test_the_supervisor_knows_the_command(on_systemd: bool) -> None:
+    asked = spec(reload_command=WORDS)
+    new = one(asked, bare("web", systemd=on_systemd))
+    texts = {step.path: step.text for step in new.prepare if isinstance(step, WriteFile)}
+    if on_systemd:
+        words = r'''"/bin/sh" "-c" "echo \"$$HOME\" 100%%n \\ \x0a"'''
+        assert f"\nExecReload=/usr/local/libexec/isolation/enter exec web -- {words}\n" in texts.popitem()[1]
+    else:
+        text = texts["/etc/isolation/runit/sv/web/control/h"]
+        assert (
+            """ exec web -- /bin/sh -c 'echo "$HOME" 100%n \\ \n' </dev/null >/run/isolation/output/web 2>&1 &"""
+            in text
+        )
+    done = one(spec(reload_command=WORDS, state="reloaded"), settled(asked))
+    (step,) = [step for step in done.steps if isinstance(step, Reload)]
+    assert (step.command, step.timeout, step.waits) == (tuple(WORDS), 60.0, True)
+    assert not Reload(step.handle).waits
+
+
+def test_one_way_of_reloading() -> None:
+    with pytest.raises(InvalidOption, match="reload_command: not beside reload_signal"):
+        spec(reload_command=WORDS, reload_signal="HUP")
+    with pytest.raises(InvalidOption, match="reload_command: a program and its arguments"):
+        spec(reload_command=["", "x"])
+    shared = {"pid": "host"}
+    with pytest.raises(
+        InvalidOption, match="reload_command: nothing can be executed in it, since its pid namespace is host"
+    ):
+        spec(reload_command=WORDS, namespaces=shared)
+    assert spec(reload_command=WORDS, state="reloaded").reload_command == tuple(WORDS)
 
 
 def test_a_new_service_is_told_once_and_written_once() -> None:

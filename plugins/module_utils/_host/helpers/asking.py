@@ -31,7 +31,7 @@ _SHOWN = 200
 
 
 class Check(t.NamedTuple):
-    """How to ask a service: `kind` is http, tcp or exec; `timeout` in seconds."""
+    """How to ask a service: `kind` is http, tcp or exec; `timeout` in seconds; `shown` the characters of a command's output that are told."""
 
     name: str
     kind: str
@@ -40,6 +40,7 @@ class Check(t.NamedTuple):
     port: int = 0
     path: str = "/"
     command: tuple[str, ...] = ()
+    shown: int = _SHOWN
 
 
 def check_of(name: str, health: t.Mapping[str, t.Any], address: str | None) -> Check:
@@ -224,7 +225,7 @@ class _Command:
             return
         self._read()
         code = self._process.returncode
-        said = " ".join(self._output.decode(errors="replace").split())[-_SHOWN:]
+        said = " ".join(self._output.decode(errors="replace").split())[-self.check.shown :]
         ended = f"status {code}" if code >= 0 else f"ended by signal {-code}"
         self.answer = "" if code == 0 else f"{self._what}: {ended}" + (f": {said}" if said else "")
         self.asked = code != _REFUSED
