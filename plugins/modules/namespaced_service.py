@@ -387,6 +387,26 @@ options:
       - V(unconfined) is no filter. A path is a profile of the host in the form of the OCI runtime specification.
     type: str
     default: default
+  masked_paths:
+    description:
+      - Absolute paths inside that it sees nothing of, beside C(/proc/kcore), C(/proc/keys), C(/sys/firmware) and others that are always masked. A file is
+        empty, a directory has nothing in it, and neither can be written to. Links are followed inside the root filesystem.
+      - What is not there when it starts is passed over; a warning tells so where that can be seen before. What would hide the program, the working
+        directory, a mount or a device of the service is refused, and so are C(/) and C(/proc) as a whole.
+      - A change restarts the service.
+    type: list
+    elements: str
+    default: []
+  readonly_paths:
+    description:
+      - Absolute paths inside that can't be written to, beside C(/proc/sys), C(/proc/sysrq-trigger) and others that never can be. What is mounted below one of
+        them is not changed.
+      - What is not there when it starts is passed over, as with O(masked_paths). C(/) and C(/proc) as a whole are refused; a root filesystem is
+        read-only by O(daemonless.isolation.rootfs_prepare#module:mode).
+      - A change restarts the service.
+    type: list
+    elements: str
+    default: []
   rlimits:
     description:
       - Resource limits by name, as V(soft:hard) or one number for both, with or without the prefix C(RLIMIT_). V(unlimited) is allowed.

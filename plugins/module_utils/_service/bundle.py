@@ -17,7 +17,7 @@ from .._host import secrets
 from .._host.devices import Device
 from .._host.volumes import mount_point
 from .._siblings import Sibling, hosts_text
-from . import devices, namespaces, seccomp, timezone
+from . import devices, namespaces, paths, seccomp, timezone
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -29,21 +29,6 @@ INIT = DEV + "/init"
 NETWORK_FILE = "network"
 CONFIG_FILE = "config.json"
 
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 DEFAULT_PIDS = 1024
 """What a service without a slice of its own may have at once."""
 
@@ -280,8 +265,8 @@ def _linux(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
     ids = [{"containerID": 0, "hostID": facts.id_base, "size": _idrange.SIZE}]
     found: dict[str, t.Any] = {
         "namespaces": namespaces.oci_namespaces(spec, facts.time),
-        "maskedPaths": sorted((*MASKED, *facts.masked)),
-        "readonlyPaths": list(READ_ONLY),
+        "maskedPaths": sorted({*paths.MASKED, *facts.masked, *spec.masked_paths}),
+        "readonlyPaths": sorted({*paths.READ_ONLY, *spec.readonly_paths}),
         "sysctl": _sysctls(spec),
         "rootfsPropagation": "private",
     }

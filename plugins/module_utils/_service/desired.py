@@ -23,6 +23,7 @@ from .devices import check_devices, unusable
 from .instances import LAYER, cgroup_path, directory
 from .joins import Joined, Joins, check_host_pids
 from .networks import Networks
+from .paths import check_command, unfound
 from .promises import Promises, ServiceRefused, promised
 from .roots import Root
 from .runtimes import choose_runtime, has_time_namespaces, program
@@ -72,6 +73,7 @@ def _check_root(spec: ServiceSpec, root: Root) -> None:
     if root.command is None:
         raise _no_command(spec, root.path)
     _check_workdir(spec, root)
+    check_command(spec, root)
 
 
 def _check_workdir(spec: ServiceSpec, root: Root) -> None:
@@ -250,7 +252,11 @@ def desired(
         attachments=attachments,
         claims=claims,
         lacking=tuple(lacking + _lacking(spec, world)),
-        warnings=(*warnings, *unusable(spec, world.devices, base, (uid, gid, facts.groups))),
+        warnings=(
+            *warnings,
+            *unusable(spec, world.devices, base, (uid, gid, facts.groups)),
+            *unfound(spec, root),
+        ),
         predicted=root is None,
         address=_address(spec, attachments, joined),
     )

@@ -84,6 +84,8 @@ OPTIONS: dict[str, t.Any] = {
     "secrets": SECRETS,
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "seccomp": {"type": "str", "default": "default"},
+    "masked_paths": {"type": "list", "elements": "str", "default": []},
+    "readonly_paths": {"type": "list", "elements": "str", "default": []},
     "rlimits": {"type": "dict", "default": {}},
     "sysctls": {"type": "dict", "default": {}},
     "dns": {

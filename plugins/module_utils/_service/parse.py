@@ -21,6 +21,7 @@ from .health import parse_health
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
 from .ordering import parse_names
+from .paths import needed, parse_paths
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
@@ -293,6 +294,10 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     replaces = options.get("replaces")
     if replaces == name:
         raise InvalidOption(f"{name}: replaces: an instance can't replace itself")
+    workdir = _check_workdir(options["workdir"], name)
+    devices = parse_devices(options.get("devices") or (), name)
+    targets = [item.target for item in (*binds, *volumes)] + [item.target for item in memory]
+    seen = needed(options, [*targets, *(item.target for item in devices)], workdir)
     return ServiceSpec(
         name=name,
         service=service,
@@ -307,7 +312,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         umask=parse_umask(options.get("umask"), name),
         oom_score_adj=parse_oom_score_adj(options.get("oom_score_adj"), name),
         user=options["user"],
-        workdir=_check_workdir(options["workdir"], name),
+        workdir=workdir,
         timezone=parse_timezone(options.get("timezone"), name, (*binds, *volumes, *memory)),
         hostname=hostname,
         init=init_of(options.get("init"), dict(namespaces), name),
@@ -318,11 +323,13 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         mounts=binds,
         volumes=volumes,
         tmpfs=memory,
-        devices=parse_devices(options.get("devices") or (), name),
+        devices=devices,
         secrets=secrets,
         offered=offered,
         capabilities=_capabilities(options["capabilities"], name),
         seccomp=seccomp,
+        masked_paths=parse_paths(options.get("masked_paths") or (), name, "masked_paths", _absolute, seen),
+        readonly_paths=parse_paths(options.get("readonly_paths") or (), name, "readonly_paths", _absolute),
         rlimits=_rlimits(options["rlimits"], name),
         sysctls=_sysctls(options["sysctls"], name),
         dns=_dns(options.get("dns"), name),

@@ -22,6 +22,7 @@ class Root:
     """A root filesystem that can be looked into: `command` is what the command stands for, None if there is none. `secrets` tells whether
     it has the directory in which they are mounted. `workdir` is the working directory with its links resolved, None if there is none.
     `localtime` is what is in the place of the time zone, None for nothing, and `timezone` whether there is a file for its name.
+    `lacking` are paths to mask or to make read-only that are not there.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Root:
     workdir: str | None = "/"
     localtime: str | None = "file"
     timezone: bool = False
+    lacking: frozenset[str] = frozenset()
 
 
 def _candidates(spec: ServiceSpec) -> list[str]:
@@ -97,6 +99,7 @@ def _look_into(root: str, spec: ServiceSpec) -> Root:
         workdir=workdir,
         localtime=kind(root, "/etc/localtime"),
         timezone=kind(root, "/etc/timezone") == "file",
+        lacking=frozenset(path for path in (*spec.masked_paths, *spec.readonly_paths) if resolve(root, path) is None),
     )
 
 

@@ -218,6 +218,8 @@ class ServiceSpec:
     devices: tuple[DeviceNode, ...] = ()
     capabilities: tuple[str, ...] = ()
     seccomp: str = "default"
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
     rlimits: tuple[tuple[str, int, int], ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     dns: Dns = Dns()
@@ -312,6 +314,8 @@ class ServiceSpec:
             ],
             "capabilities": list(self.capabilities),
             "seccomp": self.seccomp,
+            "masked_paths": list(self.masked_paths),
+            "readonly_paths": list(self.readonly_paths),
             "rlimits": {name: f"{soft}:{hard}" for name, soft, hard in self.rlimits},
             "sysctls": dict(self.sysctls),
             "dns": {

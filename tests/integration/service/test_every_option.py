@@ -330,6 +330,15 @@ ROWS: dict[str, Row] = {
         ("EINVAL", "2"),
         line="seccomp",
     ),
+    "masked_paths": row(
+        "masked_paths",
+        None,
+        ["/etc/passwd"],
+        lambda host, _see: entered(host, "cat", "/etc/passwd"),
+        "app:x:1000:1000::/:/bin/sh",
+        "",
+    ),
+    "readonly_paths": row("readonly_paths", ["/srv"], ["/srv", "/usr"], mounted("/usr", "ro"), False, True),
     "rlimits": row(
         "rlimits",
         None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.bundle import MASKED, READ_ONLY
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.paths import MASKED, READ_ONLY
 from ansible_collections.daemonless.isolation.tests.integration.service import expectations
 
 DOCUMENT = pathlib.Path(__file__).parents[3] / "docs" / "isolation.md"
