@@ -11,7 +11,7 @@ import dataclasses
 import typing as t
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import InvalidOption, IsolationError
@@ -116,7 +116,6 @@ def test_values_that_are_refused(value: t.Any) -> None:
         parsed(declared(), values={"key": value})
 
 
-@settings(deadline=None)  # on a busy machine a call takes what it takes
 @given(st.text(st.characters(), min_size=8), st.sampled_from(["text", "base64"]))
 def test_no_refusal_has_a_value_in_it(value: str, encoding: str) -> None:
     said = ""
