@@ -407,6 +407,20 @@ options:
     type: list
     elements: str
     default: []
+  apparmor_profile:
+    description:
+      - The AppArmor profile that confines it, by its name, or V(unconfined). By default it has that of its runtime, which is none on most hosts.
+      - Refused before anything is changed where the host's kernel has AppArmor off, or has no such profile loaded. It must be loaded at each start, so
+        keep its file in C(/etc/apparmor.d). Commands that are executed in the service are confined by it, too.
+      - A change restarts the service.
+    type: str
+  selinux_label:
+    description:
+      - The SELinux context of its processes, such as V(system_u:system_r:container_t:s0:c1,c2). By default the policy decides.
+      - Refused before anything is changed where the host's kernel has SELinux off; one that the policy does not know fails at the start. The policy must
+        allow the transition under no_new_privs, as container-selinux does for C(container_t). Contexts of files and volumes are not changed.
+      - A change restarts the service.
+    type: str
   rlimits:
     description:
       - Resource limits by name, as V(soft:hard) or one number for both, with or without the prefix C(RLIMIT_). V(unlimited) is allowed.

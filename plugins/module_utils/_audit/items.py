@@ -31,8 +31,8 @@ _SERVICE, _SLICE, _PORTMAP = "namespaced_service", "cgroup_slice", "nat_portmap"
 
 ITEMS: tuple[Item, ...] = (
     Item("5.1", "Swarm mode is off", _no_swarm, ""),
-    Item("5.2", "An AppArmor profile is in force", process.apparmor, "load a profile that the runtime applies on this host"),
-    Item("5.3", "An SELinux type confines it", process.selinux, "set SELinux to enforcing, with a policy for the runtime's processes"),
+    Item("5.2", "An AppArmor profile is in force", process.apparmor, f"{_SERVICE}: apparmor_profile, of one that is loaded in enforce mode"),
+    Item("5.3", "An SELinux type confines it", process.selinux, f"{_SERVICE}: selinux_label; set the host's SELinux to enforcing"),
     Item("5.4", "No capability that it can do without", process.capabilities, f"{_SERVICE}: capabilities"),
     Item("5.5", "It is not privileged", process.privileged, f"{_SERVICE}: capabilities"),
     Item("5.6", "It sees no sensitive directory of the host", mounts.directories, f"{_SERVICE}: mounts, namespaces, rootfs"),

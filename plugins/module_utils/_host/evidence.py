@@ -12,7 +12,7 @@ import stat
 import typing as t
 from dataclasses import dataclass, field
 
-from . import cgroupfs, proc
+from . import cgroupfs, lsm, proc
 from .files import read_text
 from .mounts import Mount, parse_mountinfo
 from .sockets import parse_table
@@ -230,7 +230,6 @@ def _masters(interfaces: t.Iterable[str]) -> tuple[str, ...]:
 def of_host() -> HostFacts:
     """What is the host's. Its first process stands for it, since who asks may have namespaces of its own."""
     text = _file(1, "mountinfo")
-    enforce = read_text("/sys/fs/selinux/enforce")
     last = (read_text("/proc/sys/kernel/cap_last_cap") or "").strip()
     memory = next(
         (line.split()[1] for line in (read_text("/proc/meminfo") or "").splitlines() if "MemTotal" in line), "0"
@@ -241,8 +240,8 @@ def of_host() -> HostFacts:
         peer_groups(text),
         int(last) if last.isdigit() else 40,
         int(memory) * 1024,
-        (read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y",
-        None if enforce is None else ("enforcing" if enforce.strip() == "1" else "permissive"),
+        lsm.apparmor_on(),
+        lsm.selinux_mode(),
         tuple(path for path in CONTROL_SOCKETS if _kind(path) == "socket"),
     )
 

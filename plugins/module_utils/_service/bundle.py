@@ -17,7 +17,7 @@ from .._host import secrets
 from .._host.devices import Device
 from .._host.volumes import mount_point
 from .._siblings import Sibling, hosts_text
-from . import devices, namespaces, paths, seccomp, timezone
+from . import devices, labels, namespaces, paths, seccomp, timezone
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -233,6 +233,7 @@ def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         "cwd": spec.workdir,
         "capabilities": dict.fromkeys(sets, capabilities),
         "noNewPrivileges": True,
+        **labels.process(spec),
     }
     if facts.groups:
         process["user"]["additionalGids"] = list(facts.groups)

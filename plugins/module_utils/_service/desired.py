@@ -22,6 +22,7 @@ from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
 from .instances import LAYER, cgroup_path, directory
 from .joins import Joined, Joins, check_host_pids
+from .labels import check_labels, doubtful
 from .networks import Networks
 from .paths import check_command, unfound
 from .promises import Promises, ServiceRefused, promised
@@ -178,6 +179,7 @@ def _check(spec: ServiceSpec, world: World, expect: Promises, place: _Place, roo
     _check_slice(spec, world, expect)
     _check_sources(spec, world)
     check_devices(spec, world.devices)
+    check_labels(spec, world.lsm)
     check_timezone(spec, world.zones, root, place.read_only)
     check_host_pids(spec, world)
 
@@ -256,6 +258,7 @@ def desired(
             *warnings,
             *unusable(spec, world.devices, base, (uid, gid, facts.groups)),
             *unfound(spec, root),
+            *doubtful(spec, world.lsm),
         ),
         predicted=root is None,
         address=_address(spec, attachments, joined),

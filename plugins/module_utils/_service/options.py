@@ -86,6 +86,8 @@ OPTIONS: dict[str, t.Any] = {
     "seccomp": {"type": "str", "default": "default"},
     "masked_paths": {"type": "list", "elements": "str", "default": []},
     "readonly_paths": {"type": "list", "elements": "str", "default": []},
+    "apparmor_profile": {"type": "str"},
+    "selinux_label": {"type": "str"},
     "rlimits": {"type": "dict", "default": {}},
     "sysctls": {"type": "dict", "default": {}},
     "dns": {

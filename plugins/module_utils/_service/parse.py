@@ -18,6 +18,7 @@ from .._units import parse_seconds, parse_size
 from .devices import parse_devices
 from .environment import VARIABLE, parse_files
 from .health import parse_health
+from .labels import parse_label, parse_profile
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
 from .ordering import parse_names
@@ -330,6 +331,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         seccomp=seccomp,
         masked_paths=parse_paths(options.get("masked_paths") or (), name, "masked_paths", _absolute, seen),
         readonly_paths=parse_paths(options.get("readonly_paths") or (), name, "readonly_paths", _absolute),
+        apparmor_profile=parse_profile(options.get("apparmor_profile"), name),
+        selinux_label=parse_label(options.get("selinux_label"), name),
         rlimits=_rlimits(options["rlimits"], name),
         sysctls=_sysctls(options["sysctls"], name),
         dns=_dns(options.get("dns"), name),

@@ -220,6 +220,8 @@ class ServiceSpec:
     seccomp: str = "default"
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
+    apparmor_profile: str | None = None
+    selinux_label: str | None = None
     rlimits: tuple[tuple[str, int, int], ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     dns: Dns = Dns()
@@ -316,6 +318,8 @@ class ServiceSpec:
             "seccomp": self.seccomp,
             "masked_paths": list(self.masked_paths),
             "readonly_paths": list(self.readonly_paths),
+            "apparmor_profile": self.apparmor_profile,
+            "selinux_label": self.selinux_label,
             "rlimits": {name: f"{soft}:{hard}" for name, soft, hard in self.rlimits},
             "sysctls": dict(self.sysctls),
             "dns": {

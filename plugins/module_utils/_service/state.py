@@ -22,6 +22,7 @@ from .._host import (
     health,
     hosts,
     iproute,
+    lsm,
     oci,
     runit,
     secrets,
@@ -101,6 +102,7 @@ class World:
     files: frozenset[str] = frozenset()
     env_files: t.Mapping[str, environment.EnvironmentFile] = field(default_factory=dict)
     zones: frozenset[str] = frozenset()
+    lsm: lsm.Modules = field(default_factory=lsm.Modules)
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
 
@@ -226,6 +228,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         env_files=env_files,
         zones=zones.present({spec.timezone for spec in specs if spec.timezone}),
         connections=_connections(specs, instances),
+        lsm=lsm.observe() if any(spec.apparmor_profile or spec.selinux_label for spec in specs) else lsm.Modules(),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         looks=health.observe(),
