@@ -260,13 +260,18 @@ options:
         default: bind
       source:
         description:
-          - With O(mounts[].type=bind), an absolute path on the host, which must be there.
+          - With O(mounts[].type=bind), an absolute path on the host, which must be there. A symbolic link on the way is followed if root alone can change
+            it, which takes that it and all directories above it belong to root, and that nobody else can write to these. Any other is refused here, and again
+            before each start.
           - With O(mounts[].type=volume), the name of a volume. It is made, empty, if the host has none of that name, with the owner, group and mode that
             the directory O(mounts[].target) has in the root filesystem. Where there is no such directory, it belongs to root inside and has mode 0755.
             Files of the image are not copied into it. One that belongs to another project is refused.
         type: str
       target:
-        description: Absolute path inside. Not on or below C(/proc), C(/sys) and C(/dev).
+        description:
+          - Absolute path inside. Not on or below C(/proc), C(/sys) and C(/dev).
+          - It is made if it is not there. Where that can't be, in a read-only root filesystem or below a mount with O(mounts[].read_only), one that is
+            missing is refused.
         type: str
       read_only:
         description: Whether it can't be written to.
@@ -276,6 +281,14 @@ options:
         description: Whether programs in it can be run. For a single file of the host, V(false) takes O(mounts[].read_only).
         type: bool
         default: true
+      propagation:
+        description:
+          - Whether a running service sees what the host mounts below a directory later. V(private), it does not; V(rslave), it does. What the service
+            mounts does not appear on the host in any case, so that V(shared) is refused.
+          - What is mounted later has the flags that it has on the host. Neither O(mounts[].read_only) nor C(nosuid) and C(nodev) hold for it.
+          - V(rslave) takes a source on a shared mount, as most are where systemd is the init.
+        type: str
+        default: private
   tmpfs:
     description:
       - File systems in memory, mounted C(nosuid) and C(nodev). What is written there counts as the service's memory.

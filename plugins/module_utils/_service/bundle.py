@@ -18,6 +18,7 @@ from .._host.devices import Device
 from .._host.volumes import mount_point
 from .._siblings import Sibling, hosts_text
 from . import devices, labels, namespaces, paths, seccomp, timezone
+from .mounts import PRIVATE, RECEIVING
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -208,12 +209,13 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
         # The second form of each flag goes by mount_setattr(2): in a user namespace, crun 1.8 drops the first one of
         # mounts that can be written to.
         # It can't do that to a single file; nobody gains rights by one, as no_new_privs is set.
-        flags = ["bind", "nosuid", "nodev", "rnosuid", "rnodev"]
+        flags = ["rbind" if bind.propagation == RECEIVING else "bind", "nosuid", "nodev", "rnosuid", "rnodev"]
         flags += ["ro", "rro"] if bind.read_only else []
         flags += [] if bind.executable else ["noexec", "rnoexec"]
         if source in facts.files:
             flags = [flag for flag in flags if flag not in ("rnosuid", "rnodev", "rro", "rnoexec")]
-        asked.append(_mount(bind.target, "bind", source, *flags))
+        # Without it, crun leaves it in the peer group of a shared mount of the host.
+        asked.append(_mount(bind.target, "bind", source, *flags, bind.propagation))
     if spec.secrets:
         tight = ("bind", "ro", "rro", "nosuid", "rnosuid", "nodev", "rnodev", "noexec", "rnoexec")
         asked.append(_mount(FOLDER, "bind", secrets.folder(spec.name), *tight))
@@ -269,7 +271,8 @@ def _linux(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:
         "maskedPaths": sorted({*paths.MASKED, *facts.masked, *spec.masked_paths}),
         "readonlyPaths": sorted({*paths.READ_ONLY, *spec.readonly_paths}),
         "sysctl": _sysctls(spec),
-        "rootfsPropagation": "private",
+        # runc would cut the way by which mounts come, if the root were private.
+        "rootfsPropagation": RECEIVING if any(item.propagation == RECEIVING for item in spec.mounts) else PRIVATE,
     }
     if spec.joins is None:
         found.update(uidMappings=ids, gidMappings=ids)

@@ -13,7 +13,7 @@ from .. import _paths
 from .._bridge import ports
 from .._host import runit
 from .._plan import Change
-from . import devices, secrets, supervise, timezone
+from . import devices, mounts, secrets, supervise, timezone
 from .desired import Desired, digest
 from .instances import Instance, directory
 from .spec import LIVE, ServiceSpec
@@ -77,6 +77,8 @@ def _without_aliases(networks: t.Any) -> list[dict[str, t.Any]]:
 def _shown_mount(item: t.Mapping[str, t.Any]) -> str:
     volume = "volume " if item.get("type") == "volume" else ""
     flags = f"{' read-only' if item['read_only'] else ''}{'' if item.get('exec', True) else ' noexec'}"
+    if item.get("propagation", mounts.PRIVATE) != mounts.PRIVATE:
+        flags += f" {item['propagation']}"
     return f"{volume}{item['source']} on {item['target']}{flags}"
 
 

@@ -17,7 +17,7 @@ from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._plan import Step
 from .._ranges import Ranges
-from . import bundle, environment, secrets, supervise
+from . import bundle, environment, mounts, secrets, supervise
 from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
 from .instances import LAYER, cgroup_path, directory
@@ -138,6 +138,7 @@ def _place(spec: ServiceSpec, world: World, expect: Promises) -> _Place:
 
 
 def _check_sources(spec: ServiceSpec, world: World) -> None:
+    mounts.check_links(spec, world.links)
     for mount in spec.mounts:
         if mount.source in world.missing_sources:
             raise InvalidOption(f"{spec.name}: mounts: source: {mount.source} is not on this host")
@@ -146,6 +147,7 @@ def _check_sources(spec: ServiceSpec, world: World) -> None:
                 f"{spec.name}: mounts: source: {mount.source} is a single file, which can't be mounted without exec where it can be"
                 " written to: set read_only, or mount the directory"
             )
+    mounts.check_receiving(spec, world.receiving, world.files)
 
 
 def _lacking(spec: ServiceSpec, world: World) -> list[str]:
@@ -174,6 +176,8 @@ def _check(spec: ServiceSpec, world: World, expect: Promises, place: _Place, roo
         _check_root(spec, root)
         if place.read_only:
             secrets.check_mount_point(spec, root)
+        lacking = {target for name, target in world.lacking_targets if name == spec.name}
+        mounts.check_targets(spec, root.missing, place.read_only, lacking)
     elif spec.name in world.promised_without:
         raise _no_command(spec, place.path)
     _check_slice(spec, world, expect)

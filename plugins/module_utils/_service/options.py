@@ -35,6 +35,7 @@ _MOUNT = {
     "target": {"type": "str"},
     "read_only": {"type": "bool", "default": False},
     "exec": {"type": "bool", "default": True},
+    "propagation": {"type": "str", "default": "private"},
 }
 _HTTP = {"port": {"type": "int"}, "path": {"type": "str", "default": "/"}}
 _HEALTH = {

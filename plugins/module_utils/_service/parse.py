@@ -19,6 +19,7 @@ from .devices import parse_devices
 from .environment import VARIABLE, parse_files
 from .health import parse_health
 from .labels import parse_label, parse_profile
+from .mounts import parse_propagation
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
 from .ordering import parse_names
@@ -110,10 +111,11 @@ def _mounts(
         source = _source(item, f"{name}: mounts: source")
         target = _target(item.get("target"), f"{name}: mounts: target")
         flags = bool(item["read_only"]), bool(item["exec"])
+        propagation = parse_propagation(item, f"{name}: mounts: propagation")
         if item.get("type") == "volume":
             volumes.append(VolumeMount(source, target, *flags))
         else:
-            binds.append(BindMount(source, target, *flags))
+            binds.append(BindMount(source, target, *flags, propagation))
     for item in options["tmpfs"]:
         size = parse_size(item["size"], f"{name}: tmpfs: size")
         if not re.fullmatch(r"0?[0-7]{3,4}", item["mode"]):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .._host.files import read_text
 from .._host.inroot import kind, resolve
 from .._rootfs.state import RootfsView
+from .mounts import all_mounts
 from .secret_options import FOLDER
 from .spec import ServiceSpec
 
@@ -32,6 +33,8 @@ class Root:
     blocked: tuple[str, ...] = ()
     secrets: bool = True
     workdir: str | None = "/"
+    missing: frozenset[str] = frozenset()
+    """Targets of mounts that are not in it."""
     localtime: str | None = "file"
     timezone: bool = False
     lacking: frozenset[str] = frozenset()
@@ -97,6 +100,7 @@ def _look_into(root: str, spec: ServiceSpec) -> Root:
         _blocked(root),
         secrets,
         workdir=workdir,
+        missing=frozenset(mount.target for mount in all_mounts(spec) if resolve(root, mount.target) is None),
         localtime=kind(root, "/etc/localtime"),
         timezone=kind(root, "/etc/timezone") == "file",
         lacking=frozenset(path for path in (*spec.masked_paths, *spec.readonly_paths) if resolve(root, path) is None),

@@ -62,6 +62,7 @@ class BindMount:
     target: str
     read_only: bool = False
     executable: bool = True
+    propagation: str = "private"
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,13 @@ class ServiceSpec:
             "slice": self.slice,
             "networks": [network.canonical() for network in self.networks],
             "mounts": [
-                {"source": item.source, "target": item.target, "read_only": item.read_only, "exec": item.executable}
+                {
+                    "source": item.source,
+                    "target": item.target,
+                    "read_only": item.read_only,
+                    "exec": item.executable,
+                    **({} if item.propagation == "private" else {"propagation": item.propagation}),
+                }
                 for item in self.mounts
             ]
             + [

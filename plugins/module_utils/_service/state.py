@@ -26,23 +26,26 @@ from .._host import (
     oci,
     runit,
     secrets,
+    sources,
     systemd,
     volumes,
     zones,
 )
 from .._host.files import read_text
 from .._host.idrange import foreign_ranges, own_ranges
+from .._host.inroot import resolve
 from .._host.libexec import path as helper_path
 from .._host.oci import Runtime
 from .._host.records import Record, load_records
 from .._rootfs import state as _rootfs
 from .._rootfs.state import RootfsView
 from .._siblings import ServiceAddress
+from . import mounts
 from . import secrets as _secrets
 from .environment import with_files
 from .instances import LAYER, Instance, find_instances, read_artifact
 from .roots import Root, lacks_command, roots
-from .spec import ServiceSpec
+from .spec import ServiceSpec, VolumeMount
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class World:
     secrets: secrets.Secrets = field(default_factory=secrets.Secrets)
     enter: str = ""
     connections: t.Mapping[str, int] = field(default_factory=dict)
+    links: t.Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    receiving: frozenset[str] = frozenset()
+    lacking_targets: frozenset[tuple[str, str]] = frozenset()
     devices: t.Mapping[str, devices.Device] = field(default_factory=dict)
     looks: health.Looks = field(default_factory=health.Looks)
     time_namespaces: bool = True
@@ -159,6 +165,17 @@ def _groups(names: t.Iterable[str]) -> set[str]:
         for name in names
         if any(os.path.isdir(os.path.join(tree.path, cgroupfs.slice_path(name))) for tree in trees)
     }
+
+
+def _lacking_targets(specs: t.Sequence[ServiceSpec]) -> frozenset[tuple[str, str]]:
+    """Instances and those of their targets that lie in what is mounted read-only and has nothing there."""
+    found = set()
+    for spec in specs:
+        for target, holder in mounts.in_read_only(spec):
+            source = volumes.directory(holder.source) if isinstance(holder, VolumeMount) else holder.source
+            if resolve(source, target[len(holder.target) :]) is None:
+                found.add((spec.name, target))
+    return frozenset(found)
 
 
 def _connections(specs: t.Sequence[ServiceSpec], instances: t.Mapping[str, Instance]) -> dict[str, int]:
@@ -229,6 +246,11 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         zones=zones.present({spec.timezone for spec in specs if spec.timezone}),
         connections=_connections(specs, instances),
         lsm=lsm.observe() if any(spec.apparmor_profile or spec.selinux_label for spec in specs) else lsm.Modules(),
+        links=sources.loose_links({mount.source for spec in specs for mount in spec.mounts}),
+        receiving=sources.receiving(
+            {mount.source for spec in specs for mount in spec.mounts if mount.propagation != mounts.PRIVATE}
+        ),
+        lacking_targets=_lacking_targets(specs),
         enter=enter.text(),
         devices=devices.observe({item.path for spec in specs for item in spec.devices}),
         looks=health.observe(),

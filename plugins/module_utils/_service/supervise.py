@@ -79,6 +79,8 @@ def _run(start: Start) -> str:
     if start.rootfs_name:
         target = f"{_paths.INSTANCES}/{start.rootfs_name}/rootfs"
         mount = f"mountpoint -q {target} || {helper_path('rootfs')} mount {start.rootfs_name} || return 1\n"
+    if start.spec.mounts:
+        mount += f"{helper_path(enter.HELPER)} sources {name} || return 1\n"
     if start.spec.volumes:
         mount += f"{helper_path(volumes.HELPER)} mount {name} || return 1\n"
     if start.spec.secrets:
@@ -219,8 +221,10 @@ def unit_text(start: Start) -> str:
     manager = " --cgroup-manager=disabled" if start.crun else ""
     mount = unmount = ""
     again = _exec_reload(start)
+    if spec.mounts:
+        mount += f"ExecStartPre={helper_path(enter.HELPER)} sources {name}\n"
     if spec.volumes:
-        mount = f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
+        mount += f"ExecStartPre={helper_path(volumes.HELPER)} mount {name}\n"
         unmount = f"ExecStopPost=-{helper_path(volumes.HELPER)} umount {name}\n"
     if spec.secrets:
         mount += f"ExecStartPre={helper_path(secrets.HELPER)} restore {name}\n"

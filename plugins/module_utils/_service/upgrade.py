@@ -11,7 +11,7 @@ import typing as t
 from .spec import ServiceSpec
 
 WITHIN: dict[str, dict[str, t.Any]] = {
-    "mounts": {"type": "bind", "exec": True},
+    "mounts": {"type": "bind", "exec": True, "propagation": "private"},
     "networks": {},
     "tmpfs": {},
     "devices": {},

@@ -261,6 +261,16 @@ ROWS: dict[str, Row] = {
     "mounts gone": row("mounts", [BIND], [], mounted("/data"), True, False),
     "mounts read_only": row("mounts", [BIND], [{**BIND, "read_only": True}], mounted("/data", "ro"), False, True),
     "mounts exec": row("mounts", [BIND], [{**BIND, "exec": False}], mounted("/data", "noexec"), False, True),
+    "mounts propagation": row(
+        "mounts",
+        [{**BIND, "source": "/media/one"}],
+        [{**BIND, "source": "/media/one", "propagation": "rslave"}],
+        lambda host, _see: (
+            "master:" in host.world.sh("grep ' /data ' /proc/$(cat /run/isolation/service/web.pid)/mountinfo")
+        ),
+        False,
+        True,
+    ),
     "mounts target": row("mounts", [BIND], [{**BIND, "target": "/other"}], mounted("/other"), False, True),
     "mounts source": row(
         "mounts",
@@ -477,6 +487,7 @@ def shared(archive: t.Any) -> t.Iterator[Host]:
             host.rootfs(name, service="web", files=files)
         world.sh("ip link add iso1 type bridge; ip address add 10.89.0.1/24 dev iso1; ip link set iso1 up")
         world.sh("mount -t tmpfs none /srv; mkdir /srv/one /srv/two")
+        world.sh("mount -t tmpfs none /media; mount --make-shared /media; mkdir /media/one")
         world.sh("for name in one two; do echo FROM=$name >/srv/$name.env; done")
         world.run(["sh", "-c", "cat >/srv/profile.json"], stdin=json.dumps(PROFILE))
         world.apply("cgroup_slice", aggregate=[{"name": "every", "pids_max": 50}, {"name": "other", "pids_max": 50}])

@@ -211,5 +211,5 @@ def test_single_files_have_no_flags_that_are_set_by_mount_setattr() -> None:
         ]
         for files in (frozenset(["/srv/one"]), frozenset())
     ]
-    assert shown[0] == [["bind", "nosuid", "nodev", "ro", "noexec"]]
+    assert shown[0] == [["bind", "nosuid", "nodev", "ro", "noexec", "private"]]
     assert set(shown[1][0]) - set(shown[0][0]) == {"rnosuid", "rnodev", "rro", "rnoexec"}

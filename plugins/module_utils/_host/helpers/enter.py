@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way into services: `enter exec NAME [--user UID[:GID]] [--workdir DIR] [--env KEY=VALUE]… [--] COMMAND…`, `enter list`, `enter await NAME SECONDS`.
+"""The way into services: `enter exec NAME [--user UID[:GID]] [--workdir DIR] [--env KEY=VALUE]… [--] COMMAND…`, `enter list`, `enter await NAME SECONDS`,
+`enter sources NAME`.
 
 Managed by daemonless.isolation. Why it is there: what an OCI runtime executes in a service whose control group is made by
 systemd stays in the caller's control group, out of the service's limits and device policy; and it gets the capabilities that the caller
@@ -22,6 +23,8 @@ import os
 import sys
 import time
 import typing as t
+
+from .sources import loose_link
 
 __all__ = ["EnterError", "main", "members", "process", "running", "select"]
 
@@ -289,6 +292,21 @@ def _await(words: list[str]) -> int:
         time.sleep(0.2)
 
 
+def _sources(words: list[str]) -> int:
+    """Before each start: what is mounted is what root has meant, although others may have changed a link since."""
+    if len(words) != 1:
+        raise EnterError("usage: enter sources NAME")
+    spec = _records().get(words[0], {}).get("spec", {})
+    for source in [item["source"] for item in spec.get("mounts", []) if item.get("type", "bind") == "bind"]:
+        link = loose_link(source)
+        if link is not None:
+            raise EnterError(
+                f"service {words[0]}: mounts: source: {source} leads through the symbolic link {link[0]}, which others than root can"
+                f" change, to {link[1]}: not started"
+            )
+    return 0
+
+
 def main(argv: t.Sequence[str]) -> int:
     """Be the program."""
     try:
@@ -299,6 +317,8 @@ def main(argv: t.Sequence[str]) -> int:
             return 0
         if argv[:1] == ["await"]:
             return _await(list(argv[1:]))
+        if argv[:1] == ["sources"]:
+            return _sources(list(argv[1:]))
         raise EnterError("usage: enter exec NAME [OPTION…] [--] COMMAND…, enter list")
     except EnterError as error:
         sys.stderr.write(f"enter: {error}\n")

@@ -56,6 +56,8 @@ class Mount:
     kind: str
     source: str
     super_options: t.Mapping[str, str] = field(default_factory=dict)
+    receives: bool = False
+    """Whether it is shared, or a slave of one that is: what is mounted below it later can be passed on."""
 
 
 def check(result: int) -> int:
@@ -97,6 +99,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 kind,
                 _decode(source),
                 pairs,
+                any(mark.startswith(("shared:", "master:")) for mark in fields[6 : fields.index("-", 6)]),
             )
         )
     return mounts
