@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
 import re
@@ -32,19 +34,50 @@ time.sleep(300)
 """
 
 
+def controller() -> tuple[int, int]:
+    """The number of the hierarchy that has the controller, 0 for that of version 2, and how many groups there are in it."""
+    found = re.search(r"^hugetlb\t(\d+)\t(\d+)\t", pathlib.Path("/proc/cgroups").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def held() -> bool:
+    """Whether a process has the hierarchy mounted. A runtime mounts all that there are, so another test's services do."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):
+            if re.search(r" - cgroup \S+ \S*\bhugetlb\b", path.read_text()):
+                return True
+    return False
+
+
+def await_controller(condition: t.Callable[[int, int], bool], what: str) -> None:
+    """Wait for the kernel's workers, which have the groups of all other tests to remove as well."""
+    deadline = time.monotonic() + 60
+    while not condition(*controller()):
+        assert time.monotonic() < deadline, f"{what}: hierarchy and groups are still {controller()}"
+        time.sleep(0.05)
+
+
 def give_back() -> None:
-    """Unmount the hierarchy, so that version 2 has the controller again; groups that were removed just now hold it for a moment."""
-    for _attempt in range(10):
-        subprocess.run(["umount", PLACE], check=True)
-        time.sleep(0.5)
-        if re.search(r"^hugetlb\t0\t", pathlib.Path("/proc/cgroups").read_text(), re.MULTILINE):
-            return
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", PLACE], check=True)
-    raise AssertionError("the hierarchy of huge pages is still there")
+    """Unmount the hierarchy: with its last mount it ends, if it has no groups then, and version 2 has the controller again."""
+    await_controller(lambda _hierarchy, groups: groups == 1, "groups that were removed")
+    subprocess.run(["umount", PLACE], check=True)
+    await_controller(lambda hierarchy, _groups: hierarchy == 0 or held(), "the hierarchy that was unmounted")
 
 
 @pytest.fixture
-def world() -> t.Iterator[World]:
+def alone() -> t.Iterator[None]:
+    """One test at a time: the machine has one such hierarchy and one pool of pages, whatever namespaces it has."""
+    lock = os.open("/sys/fs/cgroup", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@pytest.fixture
+def world(alone: None) -> t.Iterator[World]:
     """A host on which huge pages are a hierarchy of their own. It is mounted where no other test sees it; four pages are there."""
     libc = ctypes.CDLL(None, use_errno=True)
     here = os.open("/proc/self/ns/mnt", os.O_RDONLY)

@@ -110,3 +110,14 @@ def test_what_is_refused_is_refused_by_the_guards(guarded: Host) -> None:
     arrived = [attempt for attempt, answer in answers.items() if answer == "seen by the host and its neighbour"]
     assert len(arrived) == 6, answers
     assert answers["the host's and the neighbour's tables after it"] != "as before"
+
+
+def test_a_probe_answers_once_where_nothing_is_refused(host: Host) -> None:
+    """A child of a call that is let through must not answer too."""
+    service = host.run("web", seccomp="unconfined")
+    url = f"http://{service['addresses'][0]['ipv4']}/inside"
+    ask = "import json, sys, urllib.request as u; print([json.load(u.urlopen(sys.argv[1], timeout=20)) for _ in range(40)][0]['calls'])"
+    assert "'clone': 'done'" in host.world.run(["/usr/bin/python3", "-c", ask, url]).stdout
+    mine = host.world.sh("ps -e -o stat=,args= | grep '[s]rv/probe.py'").splitlines()
+    assert [line for line in mine if line.startswith("Z")] == []
+    assert len(mine) == len(host.inside(service)["processes"])
