@@ -34,6 +34,7 @@ checked = _helper.checked
 address_of = _helper.address_of
 read_state = _helper.read_state
 again_mark = _helper.again_mark
+ill_mark = _helper.ill_mark
 
 _SERVICE_TEXT = f"""# {_paths.MARKER}
 [Unit]
@@ -197,6 +198,6 @@ class Settle:
 
 def forget(name: str) -> None:
     """Forget the health of an instance that goes."""
-    for path in (os.path.join(_helper.STATES, name + ".json"), again_mark(name)):
+    for path in (os.path.join(_helper.STATES, name + ".json"), again_mark(name), ill_mark(name)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

@@ -101,7 +101,8 @@ _BACKOFF_TEXT = f"""#!/bin/sh
 #   backoff begin NAME            wait as long as it must; a run begins
 #   backoff end NAME FIRST LAST [STATUS]
 #                                 a run has ended; the next delay is FIRST milliseconds, twice the last one, at most LAST
-# A run of ten seconds, or of the last delay if that is longer, is a good one: the delay begins again.
+# A run of ten seconds, or of the last delay if that is longer, is a good one: the delay begins again. One that was never well, by what
+# the periodic check leaves, is not, however long it was.
 set -eu
 state={DELAYS}/$2
 now() {{ # milliseconds since boot, without a zero in front
@@ -132,7 +133,8 @@ end)
   good=10000
   [ "$delay" -le $good ] || good=$delay
   now
-  ran=$((up - began))
+  ran=$((up - began)) ill={_paths.RUN}/health/$2.ill
+  [ ! -e "$ill" ] || {{ rm -f "$ill"; ran=0; }}
   if [ "$began" = 0 ] || [ "$delay" = 0 ] || [ "$ran" -ge "$good" ]; then next=$3; else next=$((delay * 2)); fi
   [ "$next" -le "$4" ] || next=$4
   # systemd tells it to what it runs after an end (systemd.exec(5)).

@@ -113,6 +113,28 @@ def test_deaf_to_its_stop_signal(host: Host) -> None:
     host.world.wait(lambda: host.see("web")["pid"] not in (first["pid"], None), 40, "it was killed and started")
 
 
+def test_one_that_is_never_well_waits_longer_each_time(host: Host) -> None:
+    """However long its runs are: a good run of the back-off is one that was well."""
+    host.rootfs("web")
+    never = {
+        "exec": {"command": ["/bin/false"]},
+        "on_failure": "restart",
+        "interval": "1s",
+        "retries": 1,
+        "start_period": "11s",
+    }
+    gate = {"min_healthy_time": "0s", "deadline": "1s"}
+    wanted = options(host, health=never, gate=gate, restart={"delay": "1s", "max_delay": "3s"})
+    assert host.world.module("namespaced_service", **wanted)["failed"]
+
+    def delay() -> int:
+        return int((host.world.sh("cat /run/isolation/restart/web || :").split() or ["0"])[0])
+
+    for expected in (1000, 2000, 3000):
+        host.world.wait(lambda: delay() == expected, 60, f"the delay is {expected} ms")  # noqa: B023
+    assert "web.ill" not in host.world.sh("ls /run/isolation/health").split()
+
+
 def test_it_goes_with_the_last(host: Host) -> None:
     """One look for all services; nothing is left of it, nor is there anything as long as none asks for it."""
     host.rootfs("web")

@@ -21,7 +21,7 @@ import typing as t
 
 from .asking import Answer, Asker, check_of
 
-__all__ = ["address_of", "again_mark", "checked", "interval_of", "main", "read_state"]
+__all__ = ["address_of", "again_mark", "checked", "ill_mark", "interval_of", "main", "read_state"]
 
 RECORDS = "/etc/isolation/service"
 RUNIT = "/etc/isolation/runit/sv"
@@ -84,6 +84,7 @@ def renewed(state: t.Mapping[str, t.Any], run: Run, epoch: float) -> Json:
         "failures": 0,
         "asked": None,
         "told": None,
+        "well": False,
     }
 
 
@@ -105,7 +106,7 @@ def judged(
     if not answer.asked:
         return found
     if not answer.wrong:
-        found["failures"], status = 0, "healthy"
+        found["failures"], status, found["well"] = 0, "healthy", True
     elif status != "starting" or now - found["began"] >= health["start_period"]:
         found["failures"] += 1
         if found["failures"] >= health["retries"]:
@@ -238,17 +239,28 @@ def _control(name: str, letter: str) -> str:
     return ""
 
 
-def _act(name: str, action: str) -> str:
-    """Do it; returns what went wrong. Neither way starts a service that somebody else has begun to stop."""
+def _act(name: str, action: str, well: bool) -> str:
+    """Do it; returns what went wrong. Neither way starts a service that somebody else has begun to stop. `well` tells whether the run ever was."""
+    if action == "restart" and not well:  # the back-off then lets the delay grow, however long the run was
+        _mark(ill_mark(name))
     if os.path.isdir("/run/systemd/system"):
         unit = unit_of(name)
         if action == "kill":
             return _systemctl("kill", "--signal=KILL", "--", unit)
         return _systemctl("try-restart" if action == "restart" else "stop", "--", unit)
     if action == "restart":  # its finish script then does not count the end as one after which it stays down
-        with open(again_mark(name), "w", encoding="ascii"):
-            pass
+        _mark(again_mark(name))
     return _control(name, {"restart": "t", "stop": "d", "kill": "k"}[action])
+
+
+def _mark(path: str) -> None:
+    with open(path, "w", encoding="ascii"):
+        pass
+
+
+def ill_mark(name: str) -> str:
+    """The file by which the back-off helper knows that the run that ends was never well."""
+    return os.path.join(STATES, name + ".ill")
 
 
 def again_mark(name: str) -> str:
@@ -300,7 +312,7 @@ class _Look:
         )
         if action is None:
             return state
-        wrong = _act(name, action)
+        wrong = _act(name, action, bool(state.get("well", True)))
         done = {"restart": "restarted", "stop": "stopped", "kill": "killed"}[action]
         message = f"{state['failures']} failures in a row: {state['last'][-1]['message']}"
         sys.stderr.write(f"<4>{name}: {wrong or done}: {message}\n")  # a warning (sd-daemon(3))
