@@ -178,7 +178,7 @@ options:
   slice:
     description:
       - The slice of M(daemonless.isolation.cgroup_slice) whose limits hold for it. It must be there, or be promised by O(expect).
-      - Without it, a service is limited to 1024 processes, and to nothing else.
+      - Without it, a service is limited to 1024 processes, and to nothing else, also if a slice has its name.
     type: str
   id_base:
     description:
@@ -592,8 +592,8 @@ options:
       on_failure:
         description:
           - What to do when the periodic check has failed O(health.retries) times in a row. Without it, there is no periodic check.
-          - V(restart) restarts it, also with O(restart.policy=no); V(stop) stops it until the next task or boot; V(none) only tells, in
-            M(daemonless.isolation.host_info) and in the host's log.
+          - V(restart) restarts it, also with O(restart.policy=no), after the delay of O(restart), which grows as long as no run of it becomes well;
+            V(stop) stops it until the next task or boot; V(none) only tells, in M(daemonless.isolation.host_info) and in the host's log.
           - One timer of the host asks all services (under runit, one process that sleeps). A service that is stopped, or waits for its next start, is
             left alone. What a task that still runs has started is that task's matter.
         type: str

@@ -20,7 +20,7 @@ from .._ranges import Ranges
 from . import bundle, environment, mounts, secrets, supervise
 from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
-from .instances import LAYER, cgroup_path, directory
+from .instances import LAYER, cgroup_path, directory, recorded_cgroup
 from .joins import Joined, Joins, check_host_pids
 from .labels import check_labels, doubtful
 from .networks import Networks
@@ -220,7 +220,7 @@ def desired(
     )
     uid, gid = resolve_user(spec, root)
     servers = _nameservers(spec, world, known)
-    cgroup = cgroup_path(spec.name, spec.slice)
+    cgroup, shared = _cgroup(spec, known, world)
     facts = Facts(
         directory=directory(spec.name),
         root=place.path,
@@ -249,6 +249,8 @@ def desired(
     )
     artifacts = {**bundle.files(spec, facts), **_supervision(start, world.systemd)}
     assigned = _assigned(spec, facts, runtime, root)
+    if not world.systemd and cgroup == cgroup_path(spec.name, None):
+        assigned["cgroup"] = cgroup
     assigned["artifacts"] = {path: digest(text) for path, (text, _mode) in artifacts.items()}
     return Desired(
         spec=spec,
@@ -260,12 +262,26 @@ def desired(
         lacking=tuple(lacking + _lacking(spec, world)),
         warnings=(
             *warnings,
+            *shared,
             *unusable(spec, world.devices, base, (uid, gid, facts.groups)),
             *unfound(spec, root),
             *doubtful(spec, world.lsm),
         ),
         predicted=root is None,
         address=_address(spec, attachments, joined),
+    )
+
+
+def _cgroup(spec: ServiceSpec, known: Record | None, world: World) -> tuple[str, tuple[str, ...]]:
+    """The control group of an instance, and a warning if it shares that with a slice: one of an earlier version stays where it is."""
+    if spec.slice is not None or known is None or known.spec.get("slice") is not None:
+        return cgroup_path(spec.name, spec.slice), ()
+    cgroup = recorded_cgroup(spec.name, known)
+    if world.systemd or cgroup == cgroup_path(spec.name, None) or spec.name not in world.slices:
+        return cgroup, ()
+    return cgroup, (
+        f"service {spec.name}: it has no slice, but lies in the control group of slice {spec.name} and has its limits, since an earlier version"
+        f" has made it: set slice to {spec.name} if that is meant, else remove it (state: absent) and make it again",
     )
 
 

@@ -19,6 +19,8 @@ from .._host.records import Record, load_records
 from .supervise import unit_name
 
 LAYER = "service"
+NO_SLICE = "no.slice"
+"""What holds the control groups of instances without a slice."""
 _PROPERTIES = ("ActiveState", "SubState", "MainPID", "ControlGroup", "UnitFileState", "LoadState", "FragmentPath")
 
 
@@ -63,8 +65,16 @@ def directory(name: str) -> str:
 
 
 def cgroup_path(name: str, slice_name: str | None) -> str:
-    """The control group of an instance where the runtime makes it."""
-    return f"{cgroupfs.slice_path(slice_name or name)}/{name}"
+    """The control group of an instance where the runtime makes it. No slice has a name with a dot, so that it is in none of another's."""
+    return f"{cgroupfs.slice_path(slice_name or NO_SLICE)}/{name}"
+
+
+def recorded_cgroup(name: str, record: Record | None) -> str:
+    """The control group of an instance that is there. Earlier versions put one without a slice below its own name, and wrote nothing down."""
+    if record is None:
+        return cgroup_path(name, None)
+    slice_name = record.spec.get("slice") or (None if "cgroup" in record.assigned else name)
+    return cgroup_path(name, slice_name)
 
 
 def read_artifact(path: str) -> tuple[str, int] | None:
@@ -117,8 +127,7 @@ def find_running(name: str, cgroup: str | None) -> Running | None:
 
 def _by_runit(name: str, record: Record | None, watched: t.Sequence[str]) -> Instance:
     status = runit.status(name)
-    slice_name = record.spec.get("slice") if record is not None else None
-    running = find_running(name, cgroup_path(name, slice_name))
+    running = find_running(name, recorded_cgroup(name, record))
     return Instance(
         record,
         running,

@@ -27,7 +27,7 @@ from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, sta
 from .desired import Desired, desired
 from .drain import Draining, plan_drain
 from .environment import with_files
-from .instances import LAYER, Instance, cgroup_path, describe, directory
+from .instances import LAYER, Instance, describe, directory, recorded_cgroup
 from .joins import Joins
 from .names import Names
 from .networks import Networks
@@ -76,9 +76,7 @@ def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], 
 
 
 def _handle(name: str, world: World, stop_timeout: float) -> Handle:
-    record = world.records.get(name)
-    slice_name = record.spec.get("slice") if record is not None else None
-    return Handle(name, world.systemd, stop_timeout, cgroup_path(name, slice_name))
+    return Handle(name, world.systemd, stop_timeout, recorded_cgroup(name, world.records.get(name)))
 
 
 def _recorded_handle(record: Record, world: World) -> Handle:

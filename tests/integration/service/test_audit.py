@@ -78,7 +78,7 @@ def test_a_tight_service(host: Host) -> None:
     found = audit(world, "web")
     assert results(found, "fail") == {"5.11", "5.12"}, found
     assert found["5.11"]["remedy"] == "cgroup_slice: memory_max; namespaced_service: slice"
-    assert found["5.29"]["evidence"] == "/isolation/web/web/pids.max is 1024"
+    assert found["5.29"]["evidence"] == "/isolation/no.slice/web/pids.max is 1024"
 
 
 def test_a_loose_service(host: Host) -> None:

@@ -122,6 +122,26 @@ def test_no_descriptor_is_inherited(host: Host) -> None:
     assert "['0', '1', '2', '3']" in host.log("web")
 
 
+def test_a_slice_of_the_same_name(host: Host) -> None:
+    """A service without a slice is in none, whichever of the two is made first; nothing is left of either."""
+    world = host.world
+    host.rootfs("web")
+    host.rootfs("api")
+    before = world.snapshot()
+    world.apply("cgroup_slice", name="web", pids_max=5)
+    web = world.cycle("namespaced_service", **host.options("web"))["service"]
+    api = world.cycle("namespaced_service", **host.options("api"))["service"]
+    world.cycle("cgroup_slice", name="api", pids_max=5)
+    for service, name in ((web, "web"), (api, "api")):
+        assert service["cgroup"] == f"/isolation/no.slice/{name}"
+        assert host.ask(service, "/fork?40") == "40 done"
+        assert not world.module("namespaced_service", check=True, **host.options(name))["changed"]
+    for name in ("web", "api"):
+        world.cycle("namespaced_service", name=name, state="absent")
+        world.cycle("cgroup_slice", name=name, state="absent")
+    assert difference(before, world.snapshot()) == {}
+
+
 def test_comes_back_and_changes_take_the_effect_that_they_tell(host: Host) -> None:
     world = host.world
     first = host.run("web")

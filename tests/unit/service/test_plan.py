@@ -129,6 +129,30 @@ def test_a_new_service_is_claimed_written_linked_and_started() -> None:
     assert new.result["addresses"][0]["ipv4"] == lines["address iso0"][0]
 
 
+def test_one_without_a_slice_is_in_no_slice_but_where_an_earlier_version_has_put_it() -> None:
+    """That one has its slice's limits, as before, and is told so; under systemd there is no such control group."""
+    asked, sliced = spec(), frozenset({"web"})
+    new = settled(asked, slices=sliced)
+    assert new.records["web"].assigned["cgroup"] == "isolation/no.slice/web"
+    assert not one(asked, new).warnings
+    assert "cgroup" not in settled(asked, systemd=True).records["web"].assigned
+    assert "cgroup" not in settled(spec(slice="web")).records["web"].assigned
+
+    old = new.records["web"]
+    assigned = {key: value for key, value in old.assigned.items() if key != "cgroup"}
+    world = dataclasses.replace(new, records={"web": dataclasses.replace(old, assigned=assigned)})
+    kept = one(asked, but(world, "web", record=world.records["web"]))
+    assert not any(change.effect == "restart" for change in kept.changes)
+    (warning,) = kept.warnings
+    assert "lies in the control group of slice web" in warning
+    texts = {step.path: step.text for step in kept.prepare if isinstance(step, WriteFile)}
+    assert '"cgroupsPath": "isolation/web/web"' in texts["/var/lib/isolation/instances/web/config.json"]
+    stop = one(spec(state="stopped"), but(world, "web", record=world.records["web"])).steps[-1]
+    assert stop.handle.cgroup == "isolation/web/web"  # type: ignore[attr-defined]
+    unsliced = dataclasses.replace(world, slices=frozenset())
+    assert not one(asked, but(unsliced, "web", record=world.records["web"])).warnings
+
+
 def test_what_is_as_asked_for_takes_no_step() -> None:
     asked = spec(networks=[{"bridge": "iso0", "address": ["auto"]}], environment={"A": "1"})
     same = one(asked, settled(asked))
