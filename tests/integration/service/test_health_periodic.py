@@ -68,12 +68,12 @@ def test_it_is_restarted(host: Host) -> None:
     first = done["service"]
     host.world.wait(lambda: health_of(host)["status"] == "healthy", 10, "it is well")
     make_ill(host)
-    host.world.wait(lambda: health_of(host)["restarts"] == 1, 15, "it was restarted")
+    ill = host.world.wait(lambda: (seen := health_of(host))["restarts"] == 1 and seen, 15, "it was restarted")
+    assert [one["ok"] for one in ill["last"]].count(False) == 2
     told = host.world.wait(lambda: health_of(host)["status"] == "healthy" and health_of(host), 15, "it is well again")
     assert host.see("web")["pid"] != first["pid"]
     assert told["action"]["action"] == "restart"
     assert "status 3" in told["action"]["message"]
-    assert [one["ok"] for one in told["last"]].count(False) == 2
     assert told["failures"] == 0
     assert not host.world.module("namespaced_service", check=True, **options(host, restart={"policy": "no"}))["changed"]
 

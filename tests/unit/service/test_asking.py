@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import socket
 import threading
 import time
@@ -72,6 +73,25 @@ def test_tcp_and_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         nobody = server.getsockname()[1]
     assert "refused" in (asking.ask_one(check("tcp", nobody)) or "")
+
+
+def test_not_all_commands_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """A command takes the machine's time: many at once would keep each other from ending in time. Each has its own time from its begin."""
+    program = tmp_path / "enter"
+    program.write_text("#!/bin/sh\nsleep 0.3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(asking, "ENTER", str(program))
+    monkeypatch.setattr(asking, "COMMANDS", 2)
+    asker, found = asking.Asker(), []
+    for index in range(5):
+        asker.ask(asking.Check(f"web{index}", "exec", 0.8, command=("true",)))
+    assert len(asker.names) == 5
+    assert len(asker.running) == 2
+    while asker.names:
+        found += asker.wait(5)
+        assert len(asker.running) <= 2
+    assert [answer.wrong for answer in found] == [""] * 5
+    assert all(answer.seconds < 0.8 for answer in found)
 
 
 def test_at_the_same_time() -> None:

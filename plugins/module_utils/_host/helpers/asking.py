@@ -26,6 +26,8 @@ _REFUSED = 125
 """What the helper exits with if nothing could be executed."""
 _LONGEST = 65536
 """Bytes of an HTTP answer in which its status must be."""
+COMMANDS = max(8, 4 * len(os.sched_getaffinity(0)))
+"""Commands that run at the same time: each takes the machine's time, so that all of a host would keep each other from ending in time."""
 _SHOWN = 200
 """Characters of a command's output that are shown."""
 
@@ -262,14 +264,26 @@ class Asker:
 
     def __init__(self) -> None:
         self._busy: dict[str, tuple[_Talk | _Command, float]] = {}
+        self._later: dict[str, Check] = {}
 
     @property
     def names(self) -> t.Collection[str]:
-        """Whom it waits for."""
-        return self._busy.keys()
+        """Whom it waits for, or is still to ask."""
+        return [*self._busy, *self._later]
+
+    @property
+    def running(self) -> t.Collection[str]:
+        """The services in which a command runs."""
+        return [name for name, (talk, _began) in self._busy.items() if isinstance(talk, _Command)]
 
     def ask(self, check: Check) -> None:
-        """Begin to ask one."""
+        """Ask one: now, or a command when there is room for it."""
+        if check.kind == "exec" and len(self.running) >= COMMANDS:
+            self._later[check.name] = check
+        else:
+            self._begin(check)
+
+    def _begin(self, check: Check) -> None:
         talk: _Talk | _Command = _Command(check) if check.kind == "exec" else _Talk(check)
         self._busy[check.name] = (talk, time.monotonic())
 
@@ -295,6 +309,8 @@ class Asker:
                 talk.close()
                 del self._busy[name]
                 answers.append(Answer(name, talk.answer, now - began, talk.asked))
+        while self._later and len(self.running) < COMMANDS:
+            self._begin(self._later.pop(next(iter(self._later))))
         return answers
 
 
