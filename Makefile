@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-inside test-network test-probe bench demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-cgroup test-power test-inside test-network test-probe test-supervision bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -53,6 +53,9 @@ test-network: setup ## flush the ruleset of such a machine under a scan, restart
 
 test-probe: setup ## what services can reach on such a machine, compared with docs/isolation.md; ARGS=trixie for Debian 13
 	@tests/machine/probe $(ARGS)
+
+test-supervision: setup ## ten services as units of systemd on such a machine, through health, reloads, crashes and a reboot; ARGS=trixie for Debian 13
+	@tests/machine/supervision $(ARGS)
 
 bench: ## published ports and root filesystems beside Docker's and Podman's (root; ARGS=--quick, ARGS=rootfs)
 	@benchmarks/run $(ARGS)

@@ -25,7 +25,7 @@ notes:
     O(replaces), which don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
     stay beside it.
-  - Logs are in the journal, or in C(/var/log/isolation/<name>/current) under runit.
+  - Logs are in the journal (see O(standard_output)), or in C(/var/log/isolation/<name>/current) under runit.
   - "Its network namespace belongs to its user namespace. An OCI hook, C(/usr/local/libexec/isolation/network), joins it with its bridges. Each address is a /32
     (or /128) with an on-link gateway, so that all flows between services go through the host's routing."
   - "Services of one project that share a bridge find each other by name: O(service) and O(networks[].aliases) are in C(/etc/hosts). A name means
@@ -514,6 +514,18 @@ options:
       - How long it has to end before it is killed.
     type: str
     default: 10s
+  standard_output:
+    description:
+      - What its standard output and standard error are under systemd. Its log is in the journal in both cases, and found by its unit.
+      - V(direct) is a socket of the journal, with no process beside the service. A program that opens C(/dev/stdout) or C(/dev/stderr) by name
+        fails there with C(ENXIO), as no socket can be opened so. Writing to the descriptors that it has works.
+      - V(pipe) is a pipe, which any user inside can open by name for writing. systemd holds it, and from the first line on one C(cat) reads it, in a unit
+        of its own.
+      - Under runit it is a pipe in any case.
+      - A change restarts the service.
+    type: str
+    choices: [direct, pipe]
+    default: direct
   restart:
     description:
       - What happens when it has ended by itself.

@@ -124,4 +124,21 @@ class Systemctl:
         run(["systemctl", *self.options, self.verb, "--", *self.units] if self.units else ["systemctl", self.verb])
 
 
+@dataclass(frozen=True)
+class Dismiss:
+    """Step: stop units, one after the other, and let them not count as failed."""
+
+    units: tuple[str, ...]
+
+    def run(self) -> None:
+        """Stop them.
+
+        :raises ToolError: systemd refused; the message has its answer.
+        """
+        for unit in self.units:
+            Systemctl("stop", (unit,)).run()
+        for unit in self.units:
+            forget_failure(unit)
+
+
 DAEMON_RELOAD = Systemctl("daemon-reload")

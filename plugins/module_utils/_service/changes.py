@@ -11,9 +11,9 @@ import typing as t
 
 from .. import _paths
 from .._bridge import ports
-from .._host import runit
+from .._host import runit, systemd
 from .._plan import Change
-from . import devices, mounts, secrets, supervise, timezone
+from . import devices, mounts, output, secrets, supervise, timezone
 from .desired import Desired, digest
 from .instances import Instance, directory
 from .spec import LIVE, ServiceSpec
@@ -172,6 +172,7 @@ def stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
     """Files of a former bundle that this one does not have."""
     known = {os.path.join(directory(want.spec.name), name) for name in KNOWN_FILES}
     known.add(os.path.join(runit.directory(want.spec.name), runit.RELOAD))
+    known.update(map(systemd.unit_file, output.units(want.spec.name)))
     return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
 
 

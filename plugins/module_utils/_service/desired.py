@@ -17,7 +17,7 @@ from .._host.libexec import path as helper_path
 from .._host.records import Record, check_project
 from .._plan import Step
 from .._ranges import Ranges
-from . import bundle, environment, mounts, secrets, supervise
+from . import bundle, environment, mounts, output, secrets, supervise
 from .bundle import Attachment, Facts
 from .devices import check_devices, unusable
 from .instances import LAYER, cgroup_path, directory, recorded_cgroup
@@ -339,4 +339,7 @@ def _nameservers(spec: ServiceSpec, world: World, known: Record | None) -> tuple
 def _supervision(start: supervise.Start, on_systemd: bool) -> dict[str, tuple[str, int]]:
     if not on_systemd:
         return supervise.runit_files(start)
-    return {systemd.unit_file(supervise.unit_name(start.spec.name)): (supervise.unit_text(start), 0o644)}
+    name = start.spec.name
+    unit = supervise.unit_name(name)
+    files = {systemd.unit_file(unit): (supervise.unit_text(start), 0o644)}
+    return {**files, **output.unit_files(name, unit)} if start.spec.standard_output == "pipe" else files

@@ -16,6 +16,7 @@ from .. import _paths
 from .._host import cgroupfs, health, oci, proc, runit, secrets, systemd
 from .._host.files import read_text
 from .._host.records import Record, load_records
+from . import output
 from .supervise import unit_name
 
 LAYER = "service"
@@ -89,7 +90,7 @@ def _artifacts(name: str, on_systemd: bool) -> dict[str, tuple[str, int]]:
     """All files of ours that an instance has: the bundle, and what supervises it."""
     paths = [path for path in glob.glob(directory(name) + "/*") if os.path.isfile(path)]
     if on_systemd:
-        paths.append(systemd.unit_file(unit_name(name)))
+        paths += map(systemd.unit_file, (unit_name(name), *output.units(name)))
     else:
         top = runit.directory(name)
         paths += [

@@ -106,6 +106,7 @@ OPTIONS: dict[str, t.Any] = {
     "after": {"type": "list", "elements": "str", "default": []},
     "requires": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "str", "default": "10s"},
+    "standard_output": {"type": "str", "choices": ["direct", "pipe"], "default": "direct"},
     "restart": {
         "type": "dict",
         "options": {

@@ -345,6 +345,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         after=parse_names(options, "after", name, service),
         requires=parse_names(options, "requires", name, service),
         stop_timeout=parse_stop_timeout(options["stop_timeout"], name),
+        standard_output=options["standard_output"],
         restart=_restart(options.get("restart"), name),
         health=health,
         gate=_gate(options.get("gate"), name),

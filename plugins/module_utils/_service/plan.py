@@ -21,7 +21,7 @@ from .._host.records import DropRecord, Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from .._ranges import Ranges
 from .._rootfs.apply import Release
-from . import apply, ordering
+from . import apply, ordering, output
 from .apply import Handle
 from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
@@ -222,6 +222,8 @@ def _plan_present(
         return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
     own = [change for change in changes if not change.key.startswith("replaces ")]
     steps, finish = _actions(want, instance, world, own, old, hidden.reload, draining)
+    if not set(map(systemd.unit_file, output.units(spec.name))).isdisjoint(stale_files(want, instance)):
+        finish.insert(0, systemd.Dismiss(output.units(spec.name)))
     return Plan(
         spec.name,
         tuple(changes),
@@ -249,6 +251,9 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
     if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
         prepare.append(systemd.Systemctl("disable", (unit_name(spec.name),), ("--now",)))
         prepare.append(RemoveFile(systemd.unit_file(unit_name(spec.name))))
+    pipes = [path for path in map(systemd.unit_file, output.units(spec.name)) if path in instance.files]
+    if pipes:
+        prepare += [systemd.Dismiss(output.units(spec.name)), *map(RemoveFile, pipes)]
     known = tuple(os.path.join(directory(spec.name), name) for name in KNOWN_FILES)
     remove = apply.Remove(
         handle,

@@ -233,6 +233,7 @@ class ServiceSpec:
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     stop_timeout: float = 10.0
+    standard_output: str = "direct"
     restart: Restart = Restart()
     health: Health | None = None
     gate: Gate = Gate()
@@ -341,6 +342,7 @@ class ServiceSpec:
             "after": list(self.after),
             "requires": list(self.requires),
             "stop_timeout": self.stop_timeout,
+            "standard_output": self.standard_output,
             "restart": {
                 "policy": self.restart.policy,
                 "delay": self.restart.delay,

@@ -17,7 +17,7 @@ from .._host import enter, health, joins, oci, runit, secrets, systemd, volumes
 from .._host.boot import DONE
 from .._host.boot import HELPER as BOOT_HELPER
 from .._host.libexec import path as helper_path
-from . import ordering
+from . import ordering, output
 from .devices import unit_lines
 from .spec import ServiceSpec
 
@@ -214,6 +214,8 @@ def unit_text(start: Start) -> str:
     backoff = helper_path(oci.BACKOFF_HELPER)
     first, last = start.delays
     needs = ["isolation-network.service"] if spec.networks else []
+    piped = spec.standard_output == "pipe"
+    needs += output.units(name)[:1] if piped else []
     if start.rootfs_name:
         needs.append(f"{UNIT_PREFIX}rootfs-{systemd.escape(start.rootfs_name)}.service")
     slice_unit = systemd.slice_unit(spec.slice) if spec.slice else "isolation.slice"
@@ -259,7 +261,7 @@ KillSignal={spec.stop_signal}
 SuccessExitStatus={128 + signal.Signals[spec.stop_signal]}
 OOMPolicy=kill
 DevicePolicy=closed
-{unit_lines(spec)}{tasks}
+{unit_lines(spec)}{tasks}{output.unit_lines(name) if piped else ""}
 [Install]
 WantedBy=multi-user.target
 """

@@ -410,6 +410,7 @@ ROWS: dict[str, Row] = {
     ),
     "stop_signal": row("stop_signal", None, "SIGINT", kept("stop_signal"), "SIGTERM", "SIGINT"),
     "stop_timeout": row("stop_timeout", None, "3s", kept("stop_timeout"), 10.0, 3.0),
+    "standard_output": row("standard_output", None, "pipe", kept("standard_output"), "direct", "pipe"),
     "restart policy": row(
         "restart", None, {"policy": "no"}, text("finish", "printf d >supervise/control"), False, True
     ),
