@@ -39,6 +39,13 @@ mount -t tmpfs -o mode=0755 tmpfs /var/lib/isolation
 rm -rf /etc/service /etc/isolation
 mkdir -p /etc/service /run/netns /run/lock
 
+# A group's number below 65 is a signal to kill(1) of procps: "kill -s KILL -- -42" kills nothing.
+if [ -e /proc/sys/kernel/ns_last_pid ]; then
+  echo 300 >/proc/sys/kernel/ns_last_pid
+else
+  for _ in $(seq 100); do (:); done
+fi
+
 hostname world
 # Its own name needs no name server, and there is none.
 printf '%s\n' '127.0.0.1 localhost world' '::1 localhost' >/etc/hosts
