@@ -32,8 +32,14 @@ def asked(paths: t.Sequence[str], *devices: dict[str, t.Any], **options: t.Any) 
     }  # fmt: skip
 
 
-def told(host: Host) -> dict[str, list[str]]:
-    line = host.world.wait(lambda: [line for line in host.log("web").splitlines() if "{" in line], 5, "it tells")[-1]
+def told(host: Host, times: int) -> dict[str, list[str]]:
+    """What it has told at its last start, of so many."""
+
+    def lines() -> list[str]:
+        return [line for line in host.log("web").splitlines() if "{" in line]
+
+    host.world.wait(lambda: len(lines()) >= times, 5, "it tells")
+    line = lines()[-1]
     return json.loads(line[line.index("{") :])  # type: ignore[no-any-return]
 
 
@@ -47,7 +53,7 @@ def test_devices_are_usable_as_far_as_they_are_given(host: Host) -> None:
     world.sh("mknod -m 666 /var/lib/isolation/instances/web/rootfs/srv/node c 10 229")
     paths = ["/dev/card", "/dev/disk/one", "/dev/closed", "/srv/node", "/dev/mine"]
     first = world.cycle("namespaced_service", **asked(paths))["service"]
-    seen = told(host)
+    seen = told(host, 1)
     assert seen.pop("/srv/node")[0] in ("EACCES", "EPERM"), "of the root filesystem"
     assert {answer[0] for answer in seen.values()} == {"ENOENT"}
 
@@ -62,7 +68,7 @@ def test_devices_are_usable_as_far_as_they_are_given(host: Host) -> None:
     warning = str(changed["warnings"])
     assert warning.count("devices") == 1
     assert "/run/closed has mode 0600 and owner 0:0, which keeps the service's user" in warning
-    seen = told(host)
+    seen = told(host, 2)
     assert seen["/dev/card"] == ["yes", "yes"]
     assert seen["/dev/disk/one"] == ["yes", "EPERM"], "the control group allows reading only"
     assert seen["/dev/closed"] == ["EACCES", "EACCES"], "by its mode"
@@ -73,7 +79,7 @@ def test_devices_are_usable_as_far_as_they_are_given(host: Host) -> None:
     given[0] = {"path": "/run/link", "target": "/dev/card", "permissions": "r"}
     again = world.apply("namespaced_service", **asked(paths, *given))
     assert "devices" not in str(again.get("warnings"))
-    seen = told(host)
+    seen = told(host, 3)
     assert seen["/dev/closed"] == ["yes", "yes"], "its owner is the service's user"
     assert seen["/dev/card"][0] == "yes"
 
