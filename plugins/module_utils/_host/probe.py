@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -50,10 +51,25 @@ def log_tail(path: str, lines: int) -> list[str]:
     return [line.partition(" ")[2] for line in text.splitlines()[-lines:]]
 
 
+def journal_lines(text: str, lines: int) -> list[str]:
+    """The last lines of what a unit and its processes have logged, from journalctl's JSON; those that systemd has about it only where there are no others.
+    Pure.
+    """
+    own: list[str] = []
+    about: list[str] = []
+    for line in text.splitlines():
+        entry = json.loads(line)
+        message = entry.get("MESSAGE") or ""
+        if isinstance(message, list):  # what is no text is told as bytes
+            message = bytes(message).decode(errors="replace")
+        (about if entry.get("_PID") == "1" else own).extend(message.splitlines())
+    return (own or about)[-lines:]
+
+
 def journal_tail(unit: str, lines: int) -> list[str]:
-    """The last lines that a unit has logged."""
-    done = run(["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"], check=False)
-    return done.stdout.splitlines()
+    """The last lines that a unit has logged. With each end and start systemd adds some about it, among which they would be lost."""
+    command = ["journalctl", "--no-pager", "--output=json", "--output-fields=MESSAGE,_PID", f"--lines={lines * 12}"]
+    return journal_lines(run([*command, f"--unit={unit}"], check=False).stdout, lines)
 
 
 def pause(seconds: float) -> None:

@@ -220,7 +220,16 @@ def _mounts(spec: ServiceSpec, facts: Facts) -> list[dict[str, t.Any]]:
         tight = ("bind", "ro", "rro", "nosuid", "rnosuid", "nodev", "rnodev", "noexec", "rnoexec")
         asked.append(_mount(FOLDER, "bind", secrets.folder(spec.name), *tight))
     # A mount below another one comes after it.
-    return found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))
+    return [_apart(item) for item in found + sorted(asked, key=lambda item: str(item["destination"]).count("/"))]
+
+
+def _apart(mount: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A mount that is no peer of the host's, as crun makes it of one file where the host's root is shared, which systemd sees to."""
+    told = {"private", "rprivate", "slave", "rslave", "shared", "rshared"} & set(mount["options"])
+    for flag, private in (("bind", "private"), ("rbind", "rprivate")):
+        if flag in mount["options"] and not told:
+            return {**mount, "options": [*mount["options"], private]}
+    return mount
 
 
 def _process(spec: ServiceSpec, facts: Facts) -> dict[str, t.Any]:

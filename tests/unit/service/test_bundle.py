@@ -201,6 +201,21 @@ def test_profiles() -> None:
     assert "mount" not in traced
 
 
+def test_no_mount_of_the_hosts_is_its_peer() -> None:
+    """What is bound from the host is private, unless it is asked for that mounts come from there."""
+    given = spec(
+        namespaces={"pid": "host"}, mounts=[{"source": "/srv", "target": "/srv", "read_only": False, "exec": True}]
+    )
+    bound = {
+        item["destination"]: {"private", "rprivate"} & set(item["options"])
+        for item in config(given)["mounts"]
+        if {"bind", "rbind"} & set(item["options"])
+    }
+    assert bound.pop("/proc") == {"rprivate"}
+    assert set(bound) >= {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/init", "/srv"}
+    assert all(flags == {"private"} for flags in bound.values())
+
+
 def test_single_files_have_no_flags_that_are_set_by_mount_setattr() -> None:
     wanted = [{"source": "/srv/one", "target": "/one", "read_only": True, "exec": False}]
     shown = [

@@ -92,7 +92,7 @@ def test_the_bundle() -> None:
     assert not {"/etc/localtime", "/etc/timezone"} & {item["destination"] for item in plain["mounts"]}
     assert f"{folder}/timezone" not in bundle.files(spec(), facts(timezone=True))
     (mount,) = [item for item in config(asked)["mounts"] if item["destination"] == "/etc/localtime"]
-    assert mount["options"] == ["bind", "ro", "nosuid", "noexec", "nodev"], (
+    assert mount["options"] == ["bind", "ro", "nosuid", "noexec", "nodev", "private"], (
         "crun 1.8 can't set flags of files otherwise"
     )
     assert not any(text.startswith("TZ=") for text in config(asked)["process"]["env"])
