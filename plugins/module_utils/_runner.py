@@ -190,13 +190,14 @@ def merge_elements(layer: Layer[t.Any, t.Any], params: Options) -> list[dict[str
 
 
 def _show(value: t.Any) -> str:
+    """A value in one line: what reads a diff again must not take a line of a value for an option."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(_show(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{key}={_show(item)}" for key, item in value.items())
-    return str(value)
+    return str(value).replace("\n", "\\n")
 
 
 def _lines(changes: t.Sequence[Change], side: str) -> str:
