@@ -142,6 +142,15 @@ def shown_addresses(item: t.Mapping[str, t.Any] | None) -> list[str] | None:
     return [item[key] for key in ("ipv4", "ipv6") if item.get(key)] if item is not None else None
 
 
+def _link_changes(assigned: t.Mapping[str, t.Any], world: World) -> list[Change]:
+    """Links that have been cut while the instance runs. Only a start makes them, in the instance's own network namespace."""
+    return [
+        Change(f"link {item['bridge']}", world.astray[item["interface"]], "attached", "restart")
+        for item in assigned.get("networks", [])
+        if item.get("interface") in world.astray
+    ]
+
+
 def _artifact_changes(want: Desired, instance: Instance) -> list[Change]:
     """Artifacts that are not as they are rendered now. What another version rendered otherwise, or did not have, is renewed
     without a restart.
@@ -211,6 +220,7 @@ def instance_changes(want: Desired, instance: Instance, world: World) -> list[Ch
     if record is not None:
         if old_spec == new_spec and not any(change.effect == "restart" for change in changes):
             changes += _artifact_changes(want, instance)
+        changes += _link_changes(old_assigned, world)
         changes += [Change(f"artifact {path}", "left over", None) for path in stale_files(want, instance)]
         if not instance.supervised or (not world.systemd and not linked(instance, world)):
             changes.append(Change("supervised", "no", "yes"))

@@ -28,6 +28,7 @@ from .._host import (
     secrets,
     sources,
     systemd,
+    traffic,
     volumes,
     zones,
 )
@@ -111,6 +112,8 @@ class World:
     lsm: lsm.Modules = field(default_factory=lsm.Modules)
     booted: frozenset[str] = frozenset()
     stable: tuple[ServiceAddress, ...] = ()
+    astray: t.Mapping[str, str] = field(default_factory=dict)
+    """The host's ends of links of running instances that do not lead to their bridge, each with what is wrong."""
 
 
 def _link(name: str) -> tuple[int | None, str | None]:
@@ -144,6 +147,17 @@ def _bridges(specs: t.Sequence[ServiceSpec]) -> dict[str, BridgeView]:
                     mtu=link.get("mtu"),
                     mac=link.get("address"),
                 )
+    return found
+
+
+def _astray(instances: t.Mapping[str, Instance]) -> dict[str, str]:
+    found = {}
+    for instance in instances.values():
+        if instance.running is not None and instance.record is not None:
+            for item in instance.record.assigned.get("networks", []):
+                wrong = traffic.astray(str(item["interface"]), str(item["bridge"]))
+                if wrong is not None:
+                    found[str(item["interface"])] = wrong
     return found
 
 
@@ -207,6 +221,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
     there = roots(specs, views)
     instances = find_instances(names, records, on_systemd, watched)
     promises = {promise.get("name"): promise for promise in expect.get("rootfs", [])}
+    instances = find_instances(names, records, on_systemd, watched)
     return World(
         systemd=on_systemd,
         machine=os.uname().machine,
@@ -267,4 +282,5 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         time_namespaces=os.path.exists("/proc/self/ns/time"),
         booted=hosts.booted(),
         stable=hosts.service_addresses(),
+        astray=_astray(instances),
     )

@@ -160,6 +160,17 @@ def test_what_is_as_asked_for_takes_no_step() -> None:
     assert (same.result["pid"], same.result["state"]) == (4711, "started")
 
 
+@pytest.mark.parametrize("wrong", ["gone", "on no bridge", "on br1", "down"])
+def test_a_link_that_was_cut_is_made_again_by_a_start(wrong: str) -> None:
+    asked = spec(networks=[{"bridge": "iso0", "address": ["auto"]}])
+    world = settled(asked)
+    link = world.records["web"].assigned["networks"][0]["interface"]
+    cut = one(asked, dataclasses.replace(world, astray={link: wrong}))
+    assert [(change.key, change.before, change.effect) for change in cut.changes] == [("link iso0", wrong, "restart")]
+    assert kinds(cut.steps) == ["SaveRecord", "Start"]
+    assert not one(asked, dataclasses.replace(world, astray={"isoother": wrong})).changed, "another service's"
+
+
 RESTARTING: list[dict[str, t.Any]] = [
     {"command": ["/bin/app", "-v"]},
     {"environment": {"A": "2"}},
