@@ -278,6 +278,17 @@ def _names(specs: t.Sequence[PortmapSpec], world: World, project: str) -> list[t
     return [(service, line) for (service, _name), line in sorted(found.items(), key=lambda one: one[0])]
 
 
+def _foreign(world: World, target: Target) -> list[Key]:
+    """Elements that go although no record of ours has asked for them: those that do with a mapping need no line."""
+    unasked = {
+        key for key in target.delta.delete if key not in target.elements and world.elements[key][1] not in target.specs
+    }
+    if not unasked:
+        return []
+    asked = all_elements(from_record(name, record.spec) for name, record in world.records.items())
+    return sorted(unasked - set(asked))
+
+
 def _common_changes(world: World, target: Target, touched: bool) -> list[Change]:
     """Lines about what all owners share; files that differ because a mapping does need none."""
     changes = []
@@ -285,10 +296,11 @@ def _common_changes(world: World, target: Target, touched: bool) -> list[Change]
         changes.append(Change("nftables", "other definitions", f"table {render.TABLE}"))
     if not world.there and not touched:
         changes.append(Change("nftables", "absent", f"table {render.TABLE}"))
+    keys = _foreign(world, target) if touched else sorted(target.delta.keys)
+    if keys:
+        changes.append(Change("nftables", "other elements", ", ".join(map(show_key, keys))))
     if touched:
         return changes
-    if target.delta.keys:
-        changes.append(Change("nftables", "other elements", ", ".join(map(show_key, sorted(target.delta.keys)))))
     stale = [] if world.table_file == target.text else [TABLE_FILE]
     stale += [] if world.script == _SCRIPT else [SCRIPT]
     stale += world.boot_gaps

@@ -39,7 +39,7 @@ def _ending(site: Site) -> None:
             "name": "other",
             "rootfs": {"source": site.service["rootfs"]["source"]},
             "command": ["/bin/sh", "-c", script],
-            "environment": {"PASSWORD": SECRET},
+            "environment": {"NOTE": SECRET},
             "mounts": [{"type": "volume", "source": "other-data", "target": "/data"}],
             "restart": {"delay": "5s"},
         }
@@ -69,7 +69,7 @@ def test_the_report_of_a_fleet(site: Site, tmp_path: pathlib.Path) -> None:
     assert "isoother0: 198.51.100.0/24 overlaps" in hosts["wrong"]["message"]
     assert hosts["wrong"]["task"] == "Bridges"
     assert {one["verdict"] for one in hosts["localhost"]["services"]} == {"missing"}
-    assert "environment PASSWORD: (none) → (not shown)" in output
+    assert "environment NOTE: (none) → (not shown)" in output
     assert (page.stat().st_mode & 0o777, data.stat().st_mode & 0o777) == (0o600, 0o600)
 
     site.changed("deploy")
@@ -80,7 +80,7 @@ def test_the_report_of_a_fleet(site: Site, tmp_path: pathlib.Path) -> None:
     assert (web["verdict"], web["published"][0]["host_port"], web["limits"]["pids_max"]) == ("running", 8080, 64)
     assert web["use"]["pids"] >= 2
     assert web["use"]["memory"] > 1 << 20
-    assert "PASSWORD" in other["environment"]
+    assert "NOTE" in other["environment"]
     assert "no drift" in output
 
     world.sh("touch /var/lib/isolation/volumes/other-data/end")

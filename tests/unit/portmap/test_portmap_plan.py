@@ -257,6 +257,21 @@ def test_listeners(address: str, mapping: Mapping, refused: bool) -> None:
         assert plan_task(specs, world, "default").elements[0].changed
 
 
+def test_elements_that_nobody_asked_for_are_told_beside_a_mapping() -> None:
+    """And those that go with a mapping, such as the way back to its address, are not."""
+    actual = dict(elements.all_elements([WEB]))
+    key = next(key for key, (_data, owner) in actual.items() if owner == "web")
+    actual[key[0], "tcp . 99"] = ("10.0.0.1 . 80", "")
+    world = World(records=records({"web": WEB}), elements=actual, there=True, intact=True)
+    (same,) = plan_task([WEB], world, "default").elements
+    assert [(change.key, change.after) for change in same.changes][:1] == [("nftables", "tcp 99")]
+    moved = PortmapSpec("web", tuple(one._replace(address="10.88.0.3") for one in WEB.mappings))
+    (element,) = plan_task([moved], world, "default").elements
+    assert [(change.key, change.after) for change in element.changes] == [
+        ("tcp 80", "10.88.0.3:3000"), ("udp 53", "10.88.0.3:53"), ("nftables", "tcp 99"),
+    ]  # fmt: skip
+
+
 def test_missing_boot_files_are_a_change() -> None:
     world = World(records=records({"web": WEB}), elements=elements.all_elements([WEB]), there=True, intact=True)
     (element,) = plan_task([WEB], world, "default").elements
