@@ -260,7 +260,7 @@ def _absent(spec: BridgeSpec, world: World) -> _Draft:
 
 def _rule_changes(world: World, bridges: t.Mapping[str, BridgeSpec]) -> list[tuple[str, Change]]:
     """A line for each rule that differs, with the bridge whose it is (`` for the table's own)."""
-    if world.actual == world.wanted and (world.actual is not None or not bridges):
+    if render.is_same(world.actual, world.wanted) and (world.actual is not None or not bridges):
         return []
     if world.actual is None:
         return [("", Change("nftables", "absent", f"table {render.TABLE}"))]
@@ -314,7 +314,7 @@ def _shared(
     elif world.files.get(TABLE_FILE) is not None:
         # Before the tables: what restores them goes by this file.
         steps.append(RemoveFile(TABLE_FILE, _paths.ETC))
-    if world.actual != world.wanted or (bridges and world.actual is None):
+    if not render.is_same(world.actual, world.wanted) or (bridges and world.actual is None):
         steps.append(ApplyRuleset(text, f"table {render.TABLE}"))
     lines, routed = _routing(world, bridges)
     changes += lines

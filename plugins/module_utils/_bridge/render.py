@@ -313,6 +313,30 @@ def parse_listing(text: str) -> Chains:
     return chains
 
 
+def _definitions(text: str) -> list[tuple[str, str]]:
+    """What a listing defines, each with its table: a chain or map with its lines, or a line of the table itself."""
+    found: list[tuple[str, str]] = []
+    block: list[str] = []
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("table "):
+            table = line
+            found.append((table, ""))
+        elif line.startswith("\t"):
+            block.append(line)
+            if line == "\t}" or (len(block) == 1 and not line.endswith("{")):
+                found.append((table, "\n".join(block)))
+                block = []
+    return sorted(found)
+
+
+def is_same(actual: str | None, wanted: str | None) -> bool:
+    """Whether two listings define the same: nft lists chains in the order in which they were made, which means nothing."""
+    if actual is None or wanted is None:
+        return actual == wanted
+    return actual == wanted or _definitions(actual) == _definitions(wanted)
+
+
 def ip_batch(bridge: BridgeSpec, mac: str, mtu: int) -> str:
     """A batch for `ip -batch` that configures a bridge that is there. It can be repeated."""
     link = bridge.name

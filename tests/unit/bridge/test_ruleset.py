@@ -95,3 +95,54 @@ def test_boot_files() -> None:
         "[ -e /sys/class/net/iso0 ] || ip link add name iso0 address 02:00:00:00:00:01 type bridge"
     )
     assert "eth1 master iso0" in script
+
+
+LISTING = """table inet isolation_bridge {
+\tchain b {
+\t\taccept
+\t}
+
+\tchain a {
+\t\tct state established accept
+\t\tdrop
+\t}
+}
+table bridge isolation_bridge {
+\tmap links {
+\t\ttype ifname : verdict
+\t\telements = { "isoa" : jump link-isoa,
+\t\t\t     "isob" : jump link-isob }
+\t}
+
+\tchain c {
+\t}
+}
+"""
+
+
+def test_the_order_in_which_chains_were_made_means_nothing() -> None:
+    """Services make theirs in the order of a task, a whole table has them in that of their names."""
+    first, second = LISTING.index("\tchain b"), LISTING.index("\tchain a")
+    end = LISTING.index("}\ntable")
+    other = LISTING[:first] + LISTING[second:end] + "\n" + LISTING[first:second].rstrip("\n") + "\n" + LISTING[end:]
+    assert other != LISTING
+    assert render.is_same(other, LISTING)
+    assert render.is_same(None, None)
+    assert not render.is_same(None, LISTING)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\t\tdrop\n", ""),
+        ("\t\tct state established accept\n\t\tdrop\n", "\t\tdrop\n\t\tct state established accept\n"),
+        ("\tchain c {\n\t}\n", ""),
+        ("inet isolation_bridge {\n", "inet isolation_bridge {\n\tflags dormant\n"),
+        ("jump link-isob", "jump link-isoa"),
+        ("table bridge", "table ip"),
+    ],
+    ids=["rule", "order-of-rules", "chain", "flags", "element", "table"],
+)
+def test_everything_else_does(old: str, new: str) -> None:
+    assert old in LISTING
+    assert not render.is_same(LISTING.replace(old, new, 1), LISTING)
