@@ -67,11 +67,12 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--paper); 
 pre { padding: 8px 10px; margin: 6px 0 0; }
 @media (min-width: 761px) {
   table { table-layout: fixed; }
-  .services th:nth-child(1) { width: 12%; }
+  .services th:nth-child(1) { width: 11%; }
   .services th:nth-child(n+2):nth-child(-n+4) { width: 10%; }
   .services th:nth-child(5) { width: 12%; }
   .services th:nth-child(n+6):nth-child(-n+7) { width: 10%; }
-  .services th:nth-child(n+9) { width: 6%; }
+  .services th:nth-child(9) { width: 8%; }
+  .services th:nth-child(10) { width: 5%; }
   .drift th:nth-child(1), .drift th:nth-child(2) { width: 22%; }
   .drift th:nth-child(5) { width: 10%; }
 }

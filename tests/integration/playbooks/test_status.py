@@ -87,12 +87,12 @@ def test_the_report_of_a_fleet(site: Site, tmp_path: pathlib.Path) -> None:
 
     def failing() -> bool:
         entries = world.apply("host_info", gather_subset=["services"])["services"]
-        return any(entry["failure"] and entry["failure"]["exit_status"] == 3 for entry in entries)
+        return any(entry["failure"] and LINE in entry["failure"]["log"] for entry in entries)
 
     world.wait(failing, 20, "the service has ended")
     done = site.play("status", *fleet, *files, "-e", "status_fail=true", check=False)
     assert done.returncode != 0
-    for line in ("lost: unreachable", "wrong: failed", "exit status 3", f"  | {LINE}", "state: failing → started"):
+    for line in ("lost: unreachable", "wrong: failed", "failing: ended at ", f"  | {LINE}", "state: failing → started"):
         assert line in done.stdout, f"{line} is not told"
     told = {host["name"]: host for host in json.loads(data.read_text())["hosts"]}
     assert told["localhost"]["result"] == "drifted"
