@@ -88,8 +88,12 @@ class Site:
         """What the demo's service tells of itself."""
         return json.loads(self.get("http://127.0.0.1:8080/inside"))  # type: ignore[no-any-return]
 
-    def instance(self) -> dict[str, t.Any]:
-        """The running instance, as host_info has it."""
+    def running(self) -> list[dict[str, t.Any]]:
+        """The running instances, as host_info has them."""
         info = self.world.apply("host_info", gather_subset=["services"], project=self.variables["isolation_project"])
-        (running,) = [entry for entry in info["services"] if entry["state"] == "started"]
-        return running  # type: ignore[no-any-return]
+        return [entry for entry in info["services"] if entry["state"] == "started"]
+
+    def instance(self) -> dict[str, t.Any]:
+        """The running instance, where there is one."""
+        (running,) = self.running()
+        return running
