@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 from stage import Site
+from world import HOST4
 
 ENABLED = "/etc/isolation/runit/enabled"
 INSTANCES = "/var/lib/isolation/instances"
@@ -124,3 +125,23 @@ def test_each_kind_of_drift_is_named_and_mended(site: Site, tmp_path: pathlib.Pa
     assert "no drift" in site.play("status", "-e", "status_fail=true").stdout
     assert site.changed("deploy") == 0
     assert site.get("http://127.0.0.1:8080/") == "hello world"
+
+
+def test_what_is_gone_as_a_whole_is_named_and_mended(site: Site, tmp_path: pathlib.Path) -> None:
+    """A service whose bridge was deleted still runs, on no bridge: it is started again, on the one that is made anew."""
+    site.changed("deploy")
+    world, data = site.world, tmp_path / "status.json"
+    before = site.instance()
+    world.sh("ip link del isodemo0; nft delete table inet isolation_nat; nft delete table bridge isolation_bridge")
+    site.play("status", "-e", f"status_json={data}")
+    (host,) = json.loads(data.read_text())["hosts"]
+    found = {(one["object"].partition(" ")[0], one["key"], one["before"], one["after"]) for one in host["drift"]}
+    assert {
+        ("bridge", "state", "absent", "present"),
+        ("service", "link isodemo0", "on no bridge", "attached"),
+        ("portmap", "tcp 8080", None, f"{before['addresses'][0]['ipv4']}:3000"),
+    } <= found
+    assert site.changed("deploy") > 0
+    assert "no drift" in site.play("status", "-e", "status_fail=true").stdout
+    assert site.instance()["addresses"] == before["addresses"]
+    assert site.get(f"http://{HOST4}:8080/", ns="client") == "hello world"
