@@ -656,6 +656,18 @@ options:
         new one is well, a reboot brings back the old one.
       - One that is not there, or does not run, is passed over.
     type: str
+  beside:
+    description:
+      - Another instance of O(service), which serves until this one takes over. This one is started beside it and waited for, and not started at boot, and
+        its siblings' names stay with the other one, until the module is applied without this option.
+      - If it can't be started or is not well in time, it is stopped again, and the task fails. The other one is not touched.
+      - A change of it alone is live.
+    type: str
+  held:
+    description:
+      - A mark on an instance that is not to be deployed again, such as one that a rollback has left. It is recorded and told, and changes nothing else.
+      - A change is live. Without it an instance with O(command) and O(rootfs) is not held, and one that is named alone stays as it is.
+    type: bool
   runtime:
     description:
       - The OCI runtime. By default C(crun) if it is installed, else C(runc). The choice is recorded.
@@ -677,6 +689,8 @@ options:
         must be restarted for another change is restarted instead.
       - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
       - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
+      - With V(started), V(stopped) and V(restarted) an instance that is there can be named alone, without O(rootfs) and O(command). It is started or stopped
+        as it is, and all options but O(gate), O(drain), O(replaces), O(beside) and O(held) are as they were asked for last.
     type: str
     choices: [present, started, stopped, restarted, reloaded, absent]
     default: started
@@ -761,6 +775,11 @@ EXAMPLES = r"""
       min_healthy_time: 10s
       deadline: 2m
     replaces: web-88c0d1e
+
+- name: Stop an instance as it is, and keep it
+  daemonless.isolation.namespaced_service:
+    name: web-88c0d1e
+    state: stopped
 
 - name: Run many at once, with what they have in common beside them
   daemonless.isolation.namespaced_service:

@@ -272,17 +272,21 @@ class AwaitHealth:
     health: Health | None
     address: str | None
     old: Handle | None = None
+    beside: bool = False
     waits: t.ClassVar[bool] = True
 
     def run(self) -> None:
         """Wait.
 
-        :raises ServiceError: it is not well in time; `old`, if there is one, runs again.
+        :raises ServiceError: it is not well in time; `old`, if there is one, runs again, and one that was started beside another is stopped.
         """
         trouble = self._watch()
         if trouble is not None:
             message = f"{self.handle.name}: {trouble}{self.handle.log()}"
             give_up(self.handle, self.old, message)
+            if self.beside:
+                self.handle.stop()
+                message += f"\n{self.handle.name} was stopped; what serves was left as it is"
             raise ServiceError(message)
         if self.old is not None:
             self.handle.at_boot(True)

@@ -185,7 +185,7 @@ def stale_files(want: Desired, instance: Instance) -> tuple[str, ...]:
     return tuple(sorted(path for path in instance.files if path in known and path not in want.artifacts))
 
 
-def _state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
+def state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
     """Differences between how an instance is and how it is to be: running or not, now and at boot."""
     if spec.state == "present":
         return []
@@ -203,7 +203,7 @@ def _state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
 
 def _boot_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
     wanted = spec.state != "stopped"
-    if instance.record is None or instance.at_boot == wanted:
+    if instance.record is None or instance.at_boot == wanted or spec.beside is not None:
         return []
     shown = {True: "started", False: "not started"}
     return [Change("at boot", shown[instance.at_boot], shown[wanted])]
@@ -224,7 +224,14 @@ def instance_changes(want: Desired, instance: Instance, world: World) -> list[Ch
         changes += [Change(f"artifact {path}", "left over", None) for path in stale_files(want, instance)]
         if not instance.supervised or (not world.systemd and not linked(instance, world)):
             changes.append(Change("supervised", "no", "yes"))
-    return changes + _state_changes(want.spec, instance)
+    return changes + state_changes(want.spec, instance)
+
+
+def effect_of(changes: t.Sequence[Change], instance: Instance) -> str | None:
+    """What all changes together do to a running instance."""
+    if instance.running is None:
+        return None
+    return "restart" if any(change.effect == "restart" for change in changes) else "live"
 
 
 def linked(instance: Instance, world: World) -> bool:

@@ -32,7 +32,7 @@ class Names:
         for spec in specs:
             if spec.state in ("stopped", "absent"):
                 booted.discard(spec.name)
-            elif spec.state != "present":
+            elif spec.state != "present" and spec.beside is None:
                 booted.add(spec.name)
                 booted.discard(spec.replaces or "")
         self._booted = frozenset(booted)
@@ -62,10 +62,10 @@ class Names:
             return list(plans)
         lines: dict[int, list[Change]] = {}
         owners = {spec.service: index for index, spec in reversed(list(enumerate(self._specs))) if plans[index].changed}
-        # Of an instance that is removed, only the record tells the service.
+        # Of an instance that is removed, or named alone, only the record tells the service.
         for index, spec in enumerate(self._specs):
             record = self._world.records.get(spec.name)
-            if record is not None and not spec.present and plans[index].changed:
+            if record is not None and not spec.declared and plans[index].changed:
                 owners.setdefault(str(record.spec.get("service", spec.name)), index)
         for (service, name), (before, after) in sorted(self._changes().items()):
             if service in owners:

@@ -125,6 +125,8 @@ OPTIONS: dict[str, t.Any] = {
     },
     "drain": {"type": "dict", "options": {"timeout": {"type": "str", "default": "30s"}}},
     "replaces": {"type": "str"},
+    "beside": {"type": "str"},
+    "held": {"type": "bool"},
     "purge_volumes": {"type": "list", "elements": "str", "default": []},
     "runtime": {"type": "str", "choices": ["crun", "runc"]},
     "runtime_policy": {"type": "str", "choices": ["warn", "strict"], "default": "warn"},

@@ -34,7 +34,7 @@ def _graph(
     specs: t.Sequence[ServiceSpec], records: t.Mapping[str, Record], project: str
 ) -> tuple[dict[str, set[str]], dict[str, str]]:
     """What each service starts after, and the service that a name stands for, as both will be after this task."""
-    named = {spec.name for spec in specs}
+    named = {spec.name for spec in specs if not spec.recorded}
     wanted: dict[str, set[str]] = {}
     services: dict[str, str] = {}
     for name, record in records.items():
@@ -43,7 +43,7 @@ def _graph(
             services.update({name: service, service: service})
             wanted.setdefault(service, set()).update(record.spec.get("after", []), record.spec.get("requires", []))
     for spec in specs:
-        if spec.present:
+        if spec.declared:
             services.update({spec.name: spec.service, spec.service: spec.service})
             wanted.setdefault(spec.service, set()).update(spec.after, spec.requires)
     return {service: {services.get(name, name) for name in names} for service, names in wanted.items()}, services
@@ -74,12 +74,12 @@ def check(specs: t.Sequence[ServiceSpec], records: t.Mapping[str, Record], expec
     for spec in specs:
         for option, names in (("after", spec.after), ("requires", spec.requires)):
             for name in names:
-                if spec.present and name not in services and name not in promised:
+                if spec.declared and name not in services and name not in promised:
                     raise ServiceRefused(
                         f"service {spec.name}: {option}: there is no service {name} of project {project} on this host: make it first,"
                         " or in the same task"
                     )
-        circle = _circle(graph, spec.service) if spec.present and (spec.after or spec.requires) else []
+        circle = _circle(graph, spec.service) if spec.declared and (spec.after or spec.requires) else []
         if circle:
             raise ServiceRefused(
                 f"service {spec.name}: after, requires: {' after '.join(circle)}: they would wait for each other: take one of them out"

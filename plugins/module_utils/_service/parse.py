@@ -22,6 +22,7 @@ from .labels import parse_label, parse_profile
 from .mounts import parse_propagation
 from .namespaces import OWNED, check_options, init_of, parse_namespaces
 from .netoptions import HOSTNAME, parse_networks
+from .options import OPTIONS
 from .ordering import parse_names
 from .paths import needed, parse_paths
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
@@ -50,6 +51,10 @@ RLIMITS = frozenset("RLIMIT_" + name for name in _RLIMIT_NAMES.split())
 
 SYSCTLS = tuple(begin for begin, _kind in OWNED)
 """Settings that belong to namespaces which a service has of its own (namespaces(7))."""
+
+RECORDED_STATES = ("started", "stopped", "restarted")
+WITH_NAME = frozenset({"name", "state", "gate", "drain", "held", "replaces", "beside"})
+"""What can be given of an instance that is there, without saying again what it is."""
 
 RESERVED = ("/proc", "/sys", "/dev")
 FIXED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
@@ -258,6 +263,47 @@ def _command(options: t.Mapping[str, t.Any], name: str) -> tuple[str, ...]:
     return tuple(_no_zero(word, f"{name}: command") for word in words)
 
 
+def _other(options: t.Mapping[str, t.Any], option: str, name: str) -> str | None:
+    """The name of another instance."""
+    given = options.get(option)
+    if given == name:
+        raise InvalidOption(f"{name}: {option}: {given} is itself: name another instance")
+    return check_name(given, f"{name}: {option}") if given else None
+
+
+def _others(options: t.Mapping[str, t.Any], name: str) -> tuple[str | None, str | None]:
+    replaces, beside = (_other(options, option, name) for option in ("replaces", "beside"))
+    if replaces and beside:
+        raise InvalidOption(
+            f"{name}: replaces, beside: an instance takes the place of {replaces}, or starts beside {beside}: give one"
+        )
+    return replaces, beside
+
+
+def _recorded(options: t.Mapping[str, t.Any], name: str, offered: tuple[str, ...]) -> ServiceSpec:
+    """An instance that is named alone: whatever else was given would be a change, and is refused."""
+    for option, rule in OPTIONS.items():
+        given = options.get(option)
+        if option not in WITH_NAME and given is not None and given != rule.get("default"):
+            raise InvalidOption(
+                f"{name}: {option}: without command and rootfs only {', '.join(sorted(WITH_NAME))} can be given, and all else stays"
+                " as it was asked for last: give command and rootfs, too, or leave it out"
+            )
+    replaces, beside = _others(options, name)
+    return ServiceSpec(
+        name,
+        name,
+        options["state"],
+        gate=_gate(options.get("gate"), name),
+        drain=parse_drain(options, name),
+        replaces=replaces,
+        beside=beside,
+        held=options.get("held"),
+        offered=offered,
+        recorded=True,
+    )
+
+
 def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     """One element's options.
 
@@ -272,6 +318,8 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         return ServiceSpec(name, service, "absent", purge_volumes=purged, drain=drain, secrets=secrets, offered=offered)
     if purged:
         raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
+    if options["state"] in RECORDED_STATES and not options.get("command") and not options.get("rootfs"):
+        return _recorded(options, name, offered)
     hostname = options.get("hostname") or service
     if len(hostname) > 64 or not HOSTNAME.fullmatch(hostname):
         raise InvalidOption(f"{name}: hostname: {hostname!r} is not a host name of at most 64 characters")
@@ -294,13 +342,11 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     if health is not None and health.kind != "exec" and not networks and "network" not in dict(namespaces):
         raise InvalidOption(f"{name}: health: a service without networks can't be asked from the host: use exec")
     reload_signal, reload_command = parse_reload(options, name, dict(namespaces).get("pid", "private"))
-    replaces = options.get("replaces")
-    if replaces == name:
-        raise InvalidOption(f"{name}: replaces: an instance can't replace itself")
     workdir = _check_workdir(options["workdir"], name)
     devices = parse_devices(options.get("devices") or (), name)
     targets = [item.target for item in (*binds, *volumes)] + [item.target for item in memory]
     seen = needed(options, [*targets, *(item.target for item in devices)], workdir)
+    replaces, beside = _others(options, name)
     return ServiceSpec(
         name=name,
         service=service,
@@ -350,7 +396,9 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         health=health,
         gate=_gate(options.get("gate"), name),
         drain=parse_drain(options, name, dict(namespaces).get("network", "private")),
-        replaces=check_name(replaces, f"{name}: replaces") if replaces else None,
+        replaces=replaces,
+        beside=beside,
+        held=options.get("held"),
         runtime=options.get("runtime"),
         strict=options["runtime_policy"] == "strict",
     )

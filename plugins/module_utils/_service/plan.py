@@ -17,21 +17,23 @@ from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, UpdateFile, WriteFile
 from .._host.libexec import path as helper_path
 from .._host.nft import ApplyRuleset
-from .._host.records import DropRecord, Record, SaveRecord, check_project
+from .._host.records import DropRecord, SaveRecord, check_project
 from .._plan import Change, Plan, Step, TaskPlan
 from .._ranges import Ranges
 from .._rootfs.apply import Release
 from . import apply, ordering, output
 from .apply import Handle
-from .changes import KNOWN_FILES, instance_changes, linked, shown_addresses, stale_files
+from .changes import KNOWN_FILES, effect_of, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
 from .drain import Draining, plan_drain
 from .environment import with_files
-from .instances import LAYER, Instance, describe, directory, recorded_cgroup
+from .instances import LAYER, Instance, describe, directory
 from .joins import Joins
 from .names import Names
 from .networks import Networks
+from .others import check_beside, recorded_handle, replaced
 from .promises import Promises, ServiceRefused
+from .recorded import plan_recorded
 from .secrets import SecretPlan, check_offered, plan_secrets
 from .spec import ServiceSpec
 from .state import World
@@ -62,9 +64,9 @@ def _helper_changes(specs: t.Sequence[ServiceSpec], world: World) -> list[Change
 
 def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], list[Step], list[Step]]:
     """How the host looks after the health of its services, if that is to be otherwise: lines, steps before and after the start."""
-    named = {spec.name for spec in specs}
+    named = {spec.name for spec in specs if not spec.recorded}
     after = [record.spec for name, record in world.records.items() if name not in named]
-    interval = health.interval_of([*after, *(spec.record() for spec in specs if spec.present)])
+    interval = health.interval_of([*after, *(spec.record() for spec in specs if spec.declared)])
     there = world.looks
     if interval is None:
         gone = [Change("periodic check", "yes", None)] if there.files else []
@@ -73,32 +75,6 @@ def _looks(specs: t.Sequence[ServiceSpec], world: World) -> tuple[list[Change], 
         return [], [], []
     line = Change("periodic check", "otherwise" if there.files else None, f"every {interval:g}s")
     return [line], [health.Install(interval)], []
-
-
-def _handle(name: str, world: World, stop_timeout: float) -> Handle:
-    return Handle(name, world.systemd, stop_timeout, recorded_cgroup(name, world.records.get(name)))
-
-
-def _recorded_handle(record: Record, world: World) -> Handle:
-    """An instance by what its record says."""
-    return _handle(record.name, world, float(record.spec["stop_timeout"]))
-
-
-def _replaced(spec: ServiceSpec, world: World, project: str) -> tuple[Instance, Handle] | None:
-    """The instance that a start is to replace, unless it is gone or stopped for good."""
-    if spec.replaces is None or spec.state not in ("started", "restarted", "reloaded"):
-        return None
-    old = world.instances[spec.replaces]
-    if old.record is None:
-        return None
-    check_project(LAYER, spec.replaces, project, old.record)
-    if old.record.spec["service"] != spec.service:
-        raise ServiceRefused(
-            f"service {spec.name}: replaces: {spec.replaces} is an instance of service {old.record.spec['service']}, not {spec.service}"
-        )
-    if not (old.running or old.wanted or old.at_boot):
-        return None
-    return old, _recorded_handle(old.record, world)
 
 
 def _result(want: Desired, instance: Instance, world: World, changed: bool) -> dict[str, t.Any]:
@@ -171,7 +147,7 @@ def _actions(
         return steps, _until_supervised(instance, world, spec.name)
     start = spec.state != "present" and instance.running is None
     again = restart or spec.state == "restarted"
-    if spec.state != "present" and not instance.at_boot and old is None:
+    if spec.state != "present" and not instance.at_boot and old is None and spec.beside is None:
         steps.append(apply.Boot(handle, True))
     reload = spec.state == "reloaded" or reread
     if not (start or again or old or reload):
@@ -182,7 +158,11 @@ def _actions(
         steps.append(apply.Stop(old[1]))
     if reload and not start and not again:
         steps.append(apply.Reload(handle, spec.reload_command, spec.gate.deadline))
-    return steps, [apply.AwaitHealth(handle, spec.gate, spec.health, want.address, old[1] if old else None)]
+    return steps, [
+        apply.AwaitHealth(
+            handle, spec.gate, spec.health, want.address, old[1] if old else None, beside=spec.beside is not None
+        )
+    ]
 
 
 def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
@@ -191,13 +171,6 @@ def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
             f"service {spec.name}: {', '.join(sorted(instance.files)[:3])} is there, but no record tells of it:"
             " remove it by hand, or choose another name"
         )
-
-
-def _effect(changes: t.Sequence[Change], instance: Instance) -> str | None:
-    """What all changes together do to a running instance."""
-    if instance.running is None:
-        return None
-    return "restart" if any(change.effect == "restart" for change in changes) else "live"
 
 
 def _plan_present(
@@ -211,8 +184,9 @@ def _plan_present(
 ) -> Plan:
     instance = world.instances[spec.name]
     _check_foreign(spec, instance)
-    old = _replaced(spec, world, project)
-    draining = plan_drain(spec, instance, _handle(spec.name, world, spec.stop_timeout), world)
+    check_beside(spec, spec.service, world)
+    old = replaced(spec, spec.service, world, project)
+    draining = plan_drain(spec, instance, Handle(spec.name, world.systemd, spec.stop_timeout, want.start.cgroup), world)
     changes = [*instance_changes(want, instance, world), *claim.changes, *hidden.changes, *draining.changes]
     if old is not None:
         changes.append(Change(f"replaces {spec.replaces}", old[0].state, "stopped", "restart"))
@@ -233,7 +207,7 @@ def _plan_present(
         result={**_result(want, instance, world, True), **draining.told},
         warnings=warnings,
         predicted=want.predicted,
-        effect=_effect(changes, instance),
+        effect=effect_of(changes, instance),
     )
 
 
@@ -245,7 +219,7 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
     if record is None:
         _check_foreign(spec, instance)
         return Plan(spec.name, purge.changes, finish=purge.steps, result=result)
-    handle = _recorded_handle(record, world)
+    handle = recorded_handle(record, world)
     draining = plan_drain(spec, instance, handle, world)
     prepare: list[Step] = [*draining.steps]
     if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
@@ -306,7 +280,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
     nets.reserve(specs)
     joins = Joins(world, expect, specs, project)
     plans: list[Plan] = []
-    helpers = _helper_changes([spec for spec in specs if spec.present], world)
+    helpers = _helper_changes([spec for spec in specs if spec.declared], world)
     looks, before, later = _looks(specs, world)
     helpers += looks
     named = Plans(world.volumes, world.records, specs, project)
@@ -316,6 +290,9 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
         if not spec.present:
             joins.check_unused(spec.name)
             plans.append(_plan_absent(spec, world, project, named.purge(spec)))
+            continue
+        if spec.recorded:
+            plans.append(plan_recorded(spec, world, project))
             continue
         want = desired(spec, world, expect, project, ranges, nets, joins)
         joins.note(want.record)
@@ -340,7 +317,7 @@ def plan(specs: t.Sequence[ServiceSpec], world: World, expect: Promises, project
         shared.append(systemd.DAEMON_RELOAD)
     if any(isinstance(step, apply.Supervise) for one in plans for step in one.prepare):
         shared.append(apply.Look(world.watched[0]))
-    if any(spec.present and one.changed for spec, one in zip(specs, plans)):
+    if any(spec.declared and one.changed for spec, one in zip(specs, plans)):
         shared.append(EnsureBoot())
     return TaskPlan(tuple(plans), tuple(shared), ordering.order(specs))
 

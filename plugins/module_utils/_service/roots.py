@@ -111,7 +111,7 @@ def roots(specs: t.Sequence[ServiceSpec], views: t.Mapping[str, RootfsView]) -> 
     """The root filesystems that can be looked into, by instance."""
     found = {}
     for spec in specs:
-        if not spec.present:
+        if not spec.declared:
             continue
         view = views.get(spec.rootfs)
         path = spec.rootfs if spec.rootfs.startswith("/") else view.path if view and view.mounted else None

@@ -13,7 +13,7 @@ from .._hidden import Hidden
 from .._units import format_size
 
 LIVE = frozenset(
-    {"after", "health", "reload_command", "reload_signal", "requires", "restart", "stop_signal", "stop_timeout"}
+    {"after", "health", "held", "reload_command", "reload_signal", "requires", "restart", "stop_signal", "stop_timeout"}
 )
 """Options whose change a running service is not restarted for."""
 
@@ -241,6 +241,9 @@ class ServiceSpec:
     secrets: tuple[Secret, ...] = ()
     offered: tuple[str, ...] = ()
     replaces: str | None = None
+    beside: str | None = None
+    held: bool | None = None
+    recorded: bool = False
     runtime: str | None = None
     strict: bool = False
 
@@ -248,6 +251,11 @@ class ServiceSpec:
     def present(self) -> bool:
         """Whether it is to be there at all."""
         return self.state != "absent"
+
+    @property
+    def declared(self) -> bool:
+        """Whether the task says what it is to be, not only whether it runs."""
+        return self.present and not self.recorded
 
     @property
     def volume_names(self) -> tuple[str, ...]:
@@ -350,4 +358,5 @@ class ServiceSpec:
             },
             "health": None if self.health is None else self.health.canonical(),
             "secrets": [secret.canonical() for secret in self.secrets],
+            "held": bool(self.held),
         }

@@ -213,7 +213,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
     joined = {spec.joins for spec in specs if spec.joins}
     names += [name for name, record in records.items() if name in joined or record.spec.get("service") in joined]
     views = {}
-    for name in {spec.rootfs for spec in specs if spec.present and not spec.rootfs.startswith("/")}:
+    for name in {spec.rootfs for spec in specs if spec.declared and not spec.rootfs.startswith("/")}:
         view = _rootfs.lookup(name)
         if view is not None:
             views[name] = view
@@ -237,13 +237,13 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         promised_without=frozenset(
             spec.name
             for spec in specs
-            if spec.present
+            if spec.declared
             and spec.name not in there
             and spec.rootfs in promises
             and lacks_command(spec, promises[spec.rootfs])
         ),
         reserved=_reserved(),
-        runtimes=oci.find_runtimes() if any(spec.present for spec in specs) else {},
+        runtimes=oci.find_runtimes() if any(spec.declared for spec in specs) else {},
         init=oci.find_init(),
         masked=oci.more_masked(),
         nameservers=oci.nameservers(),
@@ -277,7 +277,7 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
         watched=watched,
         volumes=volumes.observe(),
         secrets=secrets.observe(
-            {spec.name: _secrets.wanted(spec, records.get(spec.name)) for spec in specs if spec.present}
+            {spec.name: _secrets.wanted(spec, records.get(spec.name)) for spec in specs if spec.declared}
         ),
         time_namespaces=os.path.exists("/proc/self/ns/time"),
         booted=hosts.booted(),
