@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _releases, _secrets
+from ..plugin_utils import _releases, _removal, _rollout, _secrets, _targets
 
 
 def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -34,9 +34,12 @@ class FilterModule:
         """What Ansible asks for."""
         functions = (
             _releases.release,
-            _releases.host_plan,
-            _releases.portmaps,
-            _releases.removal,
+            _rollout.host_plan,
+            _rollout.together,
+            _rollout.lost,
+            _rollout.commits,
+            _targets.portmaps,
+            _removal.removal,
             _secrets.secret_values,
         )
         return {function.__name__: _as_filter(function) for function in functions}

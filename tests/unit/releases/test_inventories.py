@@ -18,10 +18,11 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.layer
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.layer import PortmapLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.layer import RootfsLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.layer import ServiceLayer
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _rollout, _targets
+
+from .test_releases import ROLLOUT
 
 INVENTORIES = pathlib.Path(__file__).resolve().parents[3] / "inventories"
-ROLLOUT = {"min_healthy_time": "10s", "healthy_deadline": "5m", "keep_releases": 2}
 
 
 def parse_all(layer: _runner.Layer[t.Any, t.Any], elements: t.Sequence[t.Mapping[str, t.Any]]) -> None:
@@ -39,7 +40,7 @@ def test_inventory(name: str) -> None:
             if not isinstance(port["host_port"], int):
                 port["host_port"] = 8080
     lists = {key: value for key, value in data.items() if key.startswith("isolation_services")}
-    plan = _releases.host_plan(
+    plan = _rollout.host_plan(
         {},
         {
             "project": data["isolation_project"],
@@ -51,12 +52,13 @@ def test_inventory(name: str) -> None:
             "prune_max": 1,
         },
     )
+    wave = _rollout.together(plan)
     addresses = [
         {"name": entry["name"], "service": {"addresses": [{"ipv4": "10.88.0.7", "ipv6": "fd88::7"}]}}
-        for entry in plan["services"]
+        for entry in wave["services"]
     ]
     parse_all(BridgeLayer(), plan["bridges"])
     parse_all(CgroupLayer(), plan["slices"])
     parse_all(RootfsLayer(), plan["rootfs"])
-    parse_all(ServiceLayer(), plan["services"])
-    parse_all(PortmapLayer(), _releases.portmaps(plan, addresses))
+    parse_all(ServiceLayer(), wave["services"])
+    parse_all(PortmapLayer(), _targets.portmaps(wave, addresses))

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _removal, _rollout, _targets
 
 Data = t.Dict[str, t.Any]
 
@@ -29,12 +29,27 @@ WEB: Data = {
 }
 
 
+ROLLOUT = {
+    "min_healthy_time": "1s",
+    "healthy_deadline": "1m",
+    "drain_timeout": "5s",
+    "keep_releases": 2,
+    "services_at_once": 10,
+}
+
+
+def host_plan(info: Data, data: Data) -> Data:
+    """The plan, with its waves as one."""
+    plan = _rollout.host_plan(info, data)
+    return {**plan, **_rollout.together(plan)}
+
+
 def declared(services: list[Data], **changes: t.Any) -> Data:
     data: Data = {
         "project": "default",
         "bridges": [{"name": "iso0"}],
         "services": {"isolation_services": services},
-        "rollout": {"min_healthy_time": "1s", "healthy_deadline": "1m", "keep_releases": 2},
+        "rollout": ROLLOUT,
         "only": [],
         "prune": False,
         "prune_max": 1,
@@ -93,7 +108,7 @@ def test_what_is_fixed_in_an_instance_makes_the_release(key: str) -> None:
 
 
 def test_each_layer_on_a_clean_host() -> None:
-    plan = _releases.host_plan({}, declared([WEB]))
+    plan = host_plan({}, declared([WEB]))
     name = "web-" + _releases.release(WEB)
     assert plan["slices"] == [{"name": name.replace("-", "/"), "memory_max": "256M"}]
     assert plan["rootfs"] == [{"name": name, "service": "web", "source": WEB["rootfs"]["source"]}]
@@ -109,11 +124,11 @@ def test_each_layer_on_a_clean_host() -> None:
 def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
     laid = {"path": "/etc/localtime", "content": "", "mode": "0644"}
     asked = {**WEB, "timezone": "Europe/Vienna"}
-    (rootfs,) = _releases.host_plan({}, declared([asked]))["rootfs"]
+    (rootfs,) = host_plan({}, declared([asked]))["rootfs"]
     assert rootfs["files"] == [laid]
     other = {"path": "/etc/motd", "content": "hello"}
     for files, wanted in (([other], [other, laid]), ([{**laid, "mode": "0600"}], [{**laid, "mode": "0600"}])):
-        plan = _releases.host_plan({}, declared([{**asked, "rootfs": {**WEB["rootfs"], "files": files}}]))
+        plan = host_plan({}, declared([{**asked, "rootfs": {**WEB["rootfs"], "files": files}}]))
         assert plan["rootfs"][0]["files"] == wanted
         assert plan["services"][0]["timezone"] == "Europe/Vienna"
     assert _releases.release(asked) != _releases.release(WEB)
@@ -121,7 +136,7 @@ def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
 
 def test_what_is_deployed_is_not_fresh() -> None:
     info = {"services": [instance("web", _releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
-    plan = _releases.host_plan(info, declared([WEB]))
+    plan = host_plan(info, declared([WEB]))
     assert not plan["fresh"]
     assert "replaces" not in plan["services"][0]
 
@@ -137,8 +152,8 @@ def test_a_new_release_replaces_the_running_one_and_older_ones_go() -> None:
         ],
         "portmaps": [{"name": "web"}],
     }
-    plan = _releases.host_plan(info, declared([WEB]))
-    assert plan["services"][0]["replaces"] == "web-bbbbbbb"
+    plan = host_plan(info, declared([WEB]))
+    assert plan["services"][0]["beside"] == "web-bbbbbbb"
     assert [entry["name"] for entry in plan["remove"]["services"]] == ["web-ccccccc", "web-aaaaaaa"]
     assert [entry["name"] for entry in plan["remove"]["slices"]] == ["web/ccccccc", "web/aaaaaaa"]
 
@@ -154,7 +169,7 @@ def test_what_a_failed_deployment_prepared_goes() -> None:
         "slices": [{"name": entry, **mine} for entry in ("web", "web/aaaaaaa", "web/bbbbbbb", name.replace("-", "/"))],
     }
     info["rootfs"].append({"name": "web-ddddddd", "project": "theirs"})
-    remove = _releases.host_plan(info, declared([WEB]))["remove"]
+    remove = host_plan(info, declared([WEB]))["remove"]
     assert [entry["name"] for entry in remove["rootfs"]] == ["web-bbbbbbb"]
     assert [entry["name"] for entry in remove["slices"]] == ["web/bbbbbbb"]
     assert remove["services"] == []
@@ -165,10 +180,10 @@ def test_pruning_is_asked_for_and_capped() -> None:
         "services": [instance("old", "aaaaaaa", "started"), instance("older", "bbbbbbb")],
         "portmaps": [{"name": "old"}],
     }
-    assert _releases.host_plan(info, declared([WEB]))["remove"]["services"] == []
+    assert host_plan(info, declared([WEB]))["remove"]["services"] == []
     with pytest.raises(_releases.PlanError, match=r"would remove 2 services \(old, older\), more than"):
-        _releases.host_plan(info, declared([WEB], prune=True))
-    plan = _releases.host_plan(info, declared([WEB], prune=True, prune_max=2))
+        host_plan(info, declared([WEB], prune=True))
+    plan = host_plan(info, declared([WEB], prune=True, prune_max=2))
     assert [entry["name"] for entry in plan["remove"]["services"]] == ["old-aaaaaaa", "older-bbbbbbb"]
     assert {"name": "old", "state": "absent"} in plan["portmaps"]
 
@@ -176,15 +191,15 @@ def test_pruning_is_asked_for_and_capped() -> None:
 def test_only_some_services_never_prunes() -> None:
     info = {"services": [instance("old", "aaaaaaa")]}
     api = {**WEB, "name": "api", "ports": []}
-    plan = _releases.host_plan(info, declared([WEB, api], only=["api"], prune=True))
+    plan = host_plan(info, declared([WEB, api], only=["api"], prune=True))
     assert [entry["service"] for entry in plan["services"]] == ["api"]
     assert plan["remove"]["services"] == []
     with pytest.raises(_releases.PlanError, match="not declared: wbe"):
-        _releases.host_plan(info, declared([WEB], only=["wbe"]))
+        host_plan(info, declared([WEB], only=["wbe"]))
 
 
 def test_ports_that_are_no_longer_declared_are_closed() -> None:
-    plan = _releases.host_plan({"portmaps": [{"name": "web"}]}, declared([{**WEB, "ports": []}]))
+    plan = host_plan({"portmaps": [{"name": "web"}]}, declared([{**WEB, "ports": []}]))
     assert plan["portmaps"] == [{"name": "web", "state": "absent"}]
 
 
@@ -200,31 +215,31 @@ def test_ports_that_are_no_longer_declared_are_closed() -> None:
             "host port 80/tcp is published by two services",
         ),
         ([{**WEB, "ports": [{"port": 3000}]}], "needs a host_port"),
-        ([{**WEB, "strategy": "magic"}], "strategy 'magic' is not known"),
+        ([{**WEB, "strategy": "magic"}], "strategy: 'magic' is not known"),
     ],
 )
 def test_contradictions_are_refused(services: list[Data], message: str) -> None:
     with pytest.raises(_releases.PlanError, match=message):
-        _releases.host_plan({}, declared(services))
+        host_plan({}, declared(services))
 
 
 def test_one_port_on_two_addresses_or_protocols_is_no_conflict() -> None:
     ports = [{"host_port": 80, "host_address": "127.0.0.1"}]
     other = {**WEB, "name": "api", "ports": [{"host_port": 80, "host_address": "192.0.2.1"}]}
     udp = {**WEB, "name": "dns", "ports": [{"host_port": 80, "protocol": "udp"}]}
-    _releases.host_plan({}, declared([{**WEB, "ports": ports}, other, udp]))
+    host_plan({}, declared([{**WEB, "ports": ports}, other, udp]))
 
 
 def test_ports_get_the_addresses_of_their_instance() -> None:
     service = {**WEB, "service_address": "10.88.255.7"}
-    plan = _releases.host_plan({}, declared([service]))
+    plan = host_plan({}, declared([service]))
     name = plan["services"][0]["name"]
     results = [{"name": name, "service": {"addresses": [{"bridge": "iso0", "ipv4": "10.88.0.2", "ipv6": "fd88::2"}]}}]
-    (element,) = _releases.portmaps(plan, results)
+    (element,) = _targets.portmaps(plan, results)
     assert [mapping["address"] for mapping in element["mappings"]] == ["10.88.0.2", "fd88::2"]
     assert element["service_addresses"] == [{"address": "10.88.255.7", "to": "10.88.0.2"}]
     with pytest.raises(_releases.PlanError, match="has no ipv4 or ipv6 address"):
-        _releases.portmaps(plan, [{"name": name, "service": {"addresses": []}}])
+        _targets.portmaps(plan, [{"name": name, "service": {"addresses": []}}])
 
 
 @pytest.mark.parametrize(
@@ -244,29 +259,29 @@ def test_clients_by_family(clients: dict[str, list[str]], expected: list[dict[st
     plan = {
         "portmaps": [{"name": "web", "instance": "i", "service_address": None, "ports": [{"host_port": 80, **clients}]}]
     }
-    (element,) = _releases.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
+    (element,) = _targets.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
     shown = [{key: mapping[key] for key in clients} for mapping in element["mappings"]]
     assert shown == expected
     if len(expected) == 1:
         del addresses["ipv6"]
         with pytest.raises(_releases.PlanError, match="for clients of allow_from"):
-            _releases.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
+            _targets.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
 
 
 def test_planning_leaves_its_input_alone() -> None:
     data = declared([WEB])
     before = copy.deepcopy(data)
-    json.dumps(_releases.host_plan({}, data))
+    json.dumps(_rollout.host_plan({}, data))
     assert data == before
 
 
 def test_removal_takes_inner_slices_first() -> None:
     info = {"slices": [{"name": "web"}, {"name": "web/b"}, {"name": "api"}], "bridges": [{"name": "iso0"}]}
-    removal = _releases.removal(info)
+    removal = _removal.removal(info)
     assert [entry["name"] for entry in removal["slices"]] == ["web/b", "api", "web"]
     assert removal["bridges"] == [{"name": "iso0", "state": "absent"}]
 
 
 def test_removal_purges_volumes_by_name() -> None:
-    removal = _releases.removal({"volumes": [{"name": "web-data"}]})
+    removal = _removal.removal({"volumes": [{"name": "web-data"}]})
     assert removal["volumes"] == [{"name": "web-data", "state": "absent", "purge_volumes": ["web-data"]}]

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.secret_options import SECRET
 from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _secrets
-from ansible_collections.daemonless.isolation.tests.unit.releases.test_releases import WEB, declared
+from ansible_collections.daemonless.isolation.tests.unit.releases.test_releases import WEB, declared, host_plan
 
 SECRETS = {**WEB, "secrets": [{"name": "db_password"}]}
 CANARY = "canary-4711"
@@ -32,11 +32,11 @@ def test_a_service_may_declare_what_the_module_takes() -> None:
 
 
 def test_a_host_is_sent_what_it_needs() -> None:
-    plan = _releases.host_plan({}, declared([SECRETS]))
+    plan = host_plan({}, declared([SECRETS]))
     instance = plan["services"][0]["name"]
     needed = {"db_password": "a", "web/db_password": "b", f"{instance}/db_password": "c"}
     assert _secrets.secret_values(plan, {**needed, "other": "d", "api/db_password": "e"}) == needed
-    assert _secrets.secret_values(_releases.host_plan({}, declared([WEB])), needed) == {}
+    assert _secrets.secret_values(host_plan({}, declared([WEB])), needed) == {}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_host_is_sent_what_it_needs() -> None:
 def test_what_would_show_a_value_is_refused(service: dict[str, t.Any], place: str) -> None:
     values = {"web/db_password": CANARY, "short": "1", "number": 4711}
     with pytest.raises(_releases.PlanError, match=place) as caught:
-        _releases.host_plan({}, declared([{**SECRETS, **service}], secret_values=values))
+        host_plan({}, declared([{**SECRETS, **service}], secret_values=values))
     assert CANARY not in str(caught.value)
-    assert _releases.host_plan({}, declared([SECRETS], secret_values=values))["services"]
-    assert _releases.host_plan({}, declared([SECRETS], secret_values=CANARY))["services"]
+    assert host_plan({}, declared([SECRETS], secret_values=values))["services"]
+    assert host_plan({}, declared([SECRETS], secret_values=CANARY))["services"]

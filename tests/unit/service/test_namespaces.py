@@ -19,7 +19,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.records
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import World
-from ansible_collections.daemonless.isolation.plugins.plugin_utils._releases import _owner
+from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout import _owner
 from ansible_collections.daemonless.isolation.tests.unit.service.test_bundle import config
 from ansible_collections.daemonless.isolation.tests.unit.service.test_plan import bare, one, settled, spec
 

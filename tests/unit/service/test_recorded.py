@@ -75,7 +75,7 @@ def test_a_release_is_held_and_let_go() -> None:
         ({"command": ["/bin/app"]}, "rootfs: needed"),
         ({"rootfs": "web"}, "command: needed"),
         ({"state": "present"}, "rootfs: needed"),
-        ({"state": "reloaded"}, "rootfs: needed"),
+        ({"state": "reloaded", "reload_signal": "SIGHUP"}, "rootfs: needed"),
     ],
     ids=str,
 )

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a new release comes into service on a host, from whatever state an earlier run has left."""
+
+from __future__ import annotations
+
+import typing as t
+
+import hypothesis as h
+import hypothesis.strategies as st
+import pytest
+
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _rollout, _strategies, _targets
+
+from .test_releases import ROLLOUT, WEB, Data, declared, host_plan, instance
+
+NEW = _releases.release(WEB)
+OLD, OLDER = "aaaaaaa", "bbbbbbb"
+
+
+def at(host: int, service: str, release: str, **more: t.Any) -> Data:
+    """An instance at an address of its own."""
+    return instance(service, release, addresses=[{"bridge": "iso0", "ipv4": f"10.88.0.{host}"}], **more)
+
+
+def leads(service: str, host: int) -> Data:
+    """Ports of a service that lead to that address."""
+    mapping = {"host_port": 80, "address": f"10.88.0.{host}", "port": 3000}
+    return {"name": service, "project": "default", "mappings": [mapping], "service_addresses": []}
+
+
+def ended(plan: Data) -> list[str]:
+    return [entry["name"] for commit in plan["commits"] for entry in commit["ended"]]
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({}, "surge"),
+        ({"ports": []}, "recreate"),
+        ({"ports": [], "service_address": "10.88.9.1"}, "surge"),
+        ({"mounts": [{"type": "volume", "source": "data", "target": "/data"}]}, "recreate"),
+        ({"mounts": [{"type": "volume", "source": "data", "target": "/data", "read_only": True}]}, "surge"),
+        ({"networks": [{"bridge": "iso0", "address": "10.88.0.9"}]}, "recreate"),
+        ({"networks": [{"bridge": "iso0", "address": "auto"}]}, "surge"),
+        ({"networks": [{"bridge": "iso0", "mac": "02:00:00:00:00:09"}]}, "recreate"),
+        ({"networks": [], "namespaces": {"network": "host"}}, "recreate"),
+        ({"strategy": "recreate"}, "recreate"),
+        ({"strategy": "surge", "mounts": [{"type": "volume", "source": "data", "target": "/data"}]}, "surge"),
+    ],
+    ids=str,
+)
+def test_strategies(service: Data, expected: str) -> None:
+    assert _strategies.strategy({**WEB, **service}) == expected
+
+
+def test_a_surge_that_can_not_be_is_refused() -> None:
+    fixed = {**WEB, "strategy": "surge", "networks": [{"bridge": "iso0", "address": "10.88.0.9"}]}
+    with pytest.raises(_releases.PlanError, match=r"service web .*surge can't be: its address on iso0 is given"):
+        host_plan({}, declared([fixed]))
+
+
+def test_the_new_one_starts_beside_and_the_old_one_ends_when_ports_lead_to_the_new() -> None:
+    info = {"services": [at(2, "web", OLD, state="started", enabled=True)], "portmaps": [leads("web", 2)]}
+    plan = host_plan(info, declared([WEB]))
+    (service,) = plan["services"]
+    assert (service["name"], service["beside"]) == (f"web-{NEW}", f"web-{OLD}")
+    assert "replaces" not in service
+    (commit,) = plan["commits"]
+    assert commit["began"] == [{"name": f"web-{NEW}", "state": "started"}]
+    assert commit["ended"] == [{"name": f"web-{OLD}", "state": "stopped", "drain": {"timeout": "5s"}}]
+    assert plan["returns"] == [{"name": f"web-{NEW}", "state": "stopped"}]
+    assert plan["remove"]["services"] == [], "it is kept for a rollback"
+
+
+def test_recreate_takes_its_place() -> None:
+    info = {"services": [at(2, "web", OLD, state="started")], "portmaps": [leads("web", 2)]}
+    (service,) = host_plan(info, declared([{**WEB, "strategy": "recreate"}]))["services"]
+    assert service["replaces"] == f"web-{OLD}"
+    assert "beside" not in service
+
+
+def test_what_was_interrupted_before_ports_led_to_the_new_one_goes_on() -> None:
+    both = [at(2, "web", OLD, state="started", enabled=True), at(3, "web", NEW, state="started", enabled=False)]
+    plan = host_plan({"services": both, "portmaps": [leads("web", 2)]}, declared([WEB]))
+    assert plan["services"][0]["beside"] == f"web-{OLD}"
+    assert ended(plan) == [f"web-{OLD}"]
+
+
+def test_what_was_interrupted_after_ports_led_to_the_new_one_goes_on() -> None:
+    both = [at(2, "web", OLD, state="started", enabled=True), at(3, "web", NEW, state="started", enabled=False)]
+    plan = host_plan({"services": both, "portmaps": [leads("web", 3)]}, declared([WEB]))
+    assert not {"beside", "replaces"} & set(plan["services"][0]), "so that it is started at boot from now on"
+    assert ended(plan) == [f"web-{OLD}"]
+    assert plan["returns"] == []
+
+
+def test_what_is_settled_is_left_alone() -> None:
+    there = [at(3, "web", NEW, state="started"), at(2, "web", OLD, state="stopped")]
+    plan = host_plan({"services": there, "portmaps": [leads("web", 3)]}, declared([WEB]))
+    assert not {"beside", "replaces"} & set(plan["services"][0])
+    assert (ended(plan), plan["returns"], plan["fresh"]) == ([], [], False)
+
+
+def test_a_release_that_was_rolled_back_is_held() -> None:
+    held = at(3, "web", NEW, state="stopped", options={"held": True})
+    info = {"services": [held, at(2, "web", OLD, state="started")], "portmaps": [leads("web", 2)]}
+    plan = host_plan(info, declared([WEB]))
+    (service,) = plan["services"]
+    assert (service["name"], service["state"]) == (f"web-{OLD}", "started")
+    assert "command" not in service
+    assert plan["held"] == {"web": f"web-{NEW}"}
+    assert plan["slices"] == [{"name": f"web/{OLD}", "memory_max": "256M"}], "limits follow all the same"
+    assert (plan["rootfs"], plan["remove"]["services"], plan["remove"]["rootfs"]) == ([], [], [])
+    assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
+
+    again = host_plan(info, declared([WEB], deploy_held=True))
+    assert (again["services"][0]["name"], again["held"]) == (f"web-{NEW}", {})
+    other = host_plan(info, declared([{**WEB, "environment": {"PORT": "3001"}}]))
+    assert other["held"] == {}, "another declaration is another release"
+    with pytest.raises(_releases.PlanError, match="held back since a rollback, and no other one serves"):
+        host_plan({"services": [held]}, declared([WEB]))
+
+
+def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leaves() -> None:
+    info = {
+        "services": [
+            at(3, "web", NEW, state="started", updated=3),
+            at(2, "web", OLD, state="stopped", updated=2),
+            at(1, "web", OLDER, state="stopped", updated=1),
+        ],
+        "portmaps": [leads("web", 3)],
+    }
+    plan = host_plan(info, declared([WEB], rollback=True))
+    (service,) = plan["services"]
+    assert (service["name"], service["beside"], service["state"]) == (f"web-{OLD}", f"web-{NEW}", "started")
+    (commit,) = plan["commits"]
+    assert commit["ended"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}, "held": True}]
+    assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
+    with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
+        host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
+
+
+def named(name: str, **more: t.Any) -> Data:
+    return {**WEB, "name": name, "ports": [], **more}
+
+
+def test_many_change_in_waves_each_after_what_it_needs() -> None:
+    services = [named("a", after=["c"]), named("b"), named("c", requires=["d"]), named("d"), named("e")]
+    there = [instance("e", _releases.release(services[4]), "started")]
+    data = declared(services, rollout={**ROLLOUT, "services_at_once": 2})
+    waves = _rollout.host_plan({"services": there}, data)["waves"]
+    assert [[entry["service"] for entry in wave["services"]] for wave in waves] == [["e", "d", "c"], ["a", "b"]]
+
+
+def test_those_that_wait_for_each_other_are_for_the_module_to_refuse() -> None:
+    services = [named("a", after=["b"]), named("b", after=["a"])]
+    assert len(host_plan({}, declared(services))["services"]) == 2
+
+
+def test_what_failed_neither_gets_ports_nor_ends_what_serves() -> None:
+    api = {**WEB, "name": "api", "ports": [{"host_port": 81, "port": 3000}]}
+    info = {
+        "services": [at(2, "web", OLD, state="started"), at(4, "api", OLD, state="started")],
+        "portmaps": [leads("web", 2), leads("api", 4)],
+    }
+    wave = _rollout.together(_rollout.host_plan(info, declared([WEB, api])))
+    results = [
+        {"name": entry["name"], "failed": entry["service"] == "web", "service": {"addresses": [{"ipv4": "10.88.0.9"}]}}
+        for entry in wave["services"]
+    ]
+    result = {"results": results}
+    assert _rollout.lost(result) == [f"web-{NEW}"]
+    assert [entry["name"] for entry in _targets.portmaps(wave, results)] == ["api"]
+    new_api = f"api-{_releases.release(api)}"
+    assert [entry["name"] for entry in _rollout.commits(wave, result)] == [new_api, f"api-{OLD}"]
+    assert [entry["name"] for entry in _rollout.commits(wave, result, True)] == [f"api-{OLD}"]
+
+
+STATES = st.sampled_from(["started", "stopped", "failing", None])
+
+
+@h.given(new=STATES, old=STATES, older=STATES, host=st.sampled_from([1, 2, 3, None]), enabled=st.integers(0, 7))
+def test_from_any_state_one_run_leads_to_the_new_one_alone(
+    new: str | None, old: str | None, older: str | None, host: int | None, enabled: int
+) -> None:
+    """What the plan does, carried out, is settled; and no instance that serves is stopped before ports lead elsewhere."""
+    there = [
+        at(place, "web", release, state=state, enabled=bool(enabled & place), updated=place)
+        for place, (release, state) in enumerate([(OLDER, older), (OLD, old), (NEW, new)], 1)
+        if state is not None
+    ]
+    portmaps = [leads("web", host)] if host is not None else []
+    info = {"services": there, "portmaps": portmaps}
+    plan = host_plan(info, declared([WEB]))
+    (service,) = plan["services"]
+    assert service["name"] == f"web-{NEW}"
+    running = {entry["name"] for entry in there if entry["state"] != "stopped"}
+    assert service.get("beside") in {None, *running}
+    left = (running | {service["name"]}) - {*ended(plan)}
+    assert left == {f"web-{NEW}"}
+    after = [at(3, "web", NEW, state="started", enabled=True)]
+    again = host_plan({"services": after, "portmaps": [leads("web", 3)]}, declared([WEB]))
+    assert (ended(again), again["returns"], again["fresh"]) == ([], [], False)
