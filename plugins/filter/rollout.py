@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _releases, _removal, _rollout, _secrets, _targets
+from ..plugin_utils import _batches, _releases, _removal, _rollout, _secrets, _targets
 
 
 def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -33,6 +33,8 @@ class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """What Ansible asks for."""
         functions = (
+            _batches.batches,
+            _batches.too_many_lost,
             _releases.release,
             _rollout.host_plan,
             _rollout.together,

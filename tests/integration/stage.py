@@ -27,6 +27,7 @@ class Site:
     world: World
     folder: pathlib.Path
     variables: dict[str, t.Any]
+    hosts: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=lambda: {"localhost": {}})
 
     @property
     def service(self) -> dict[str, t.Any]:
@@ -35,8 +36,9 @@ class Site:
 
     def play(self, name: str, *options: str, check: bool = True) -> Completed:
         """Run one of the collection's playbooks against the world."""
-        hosts = {"isolation": {"hosts": {"localhost": {"ansible_connection": "local"}}, "vars": self.variables}}
-        hosts["isolation"]["hosts"]["localhost"]["ansible_python_interpreter"] = "/usr/bin/python3"
+        local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+        named = {name: {**local, **own} for name, own in self.hosts.items()}
+        hosts = {"isolation": {"hosts": named, "vars": self.variables}}
         inventory = self.folder / "hosts.yml"
         inventory.write_text(yaml.safe_dump(hosts))
         environment = {
