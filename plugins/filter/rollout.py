@@ -39,7 +39,7 @@ class FilterModule:
             _rollout.host_plan,
             _rollout.together,
             _rollout.lost,
-            _rollout.commits,
+            _rollout.ended,
             _targets.portmaps,
             _removal.removal,
             _secrets.secret_values,

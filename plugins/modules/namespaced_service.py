@@ -658,8 +658,8 @@ options:
     type: str
   beside:
     description:
-      - Another instance of O(service), which serves until this one takes over. This one is started beside it and waited for, and not started at boot, and
-        its siblings' names stay with the other one, until the module is applied without this option.
+      - Another instance of O(service), which serves until this one takes over. This one is started beside it and waited for. Once it is well, it is
+        started at boot, too, and siblings know both by the name of O(service). Have ports lead to it then, and stop the other one.
       - If it can't be started or is not well in time, it is stopped again, and the task fails. The other one is not touched.
       - A change of it alone is live.
     type: str

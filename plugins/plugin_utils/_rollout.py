@@ -199,9 +199,8 @@ def _own_network(entry: Data) -> bool:
     return bool(namespaces.get("network", "private") == "private")
 
 
-def _commit(stands: Standing, declared: Data) -> Data:
-    """What makes the wanted instance the one that is started at boot, and what stops all others, once ports lead to it."""
-    began = [{"name": stands.wanted, "state": "started"}] if stands.old is not None else []
+def _ended(stands: Standing, declared: Data) -> list[Data]:
+    """What stops all instances but the wanted one, once ports lead to that."""
     ended = []
     for entry in stands.running:
         element: Data = {"name": entry["name"], "state": "stopped"}
@@ -210,7 +209,7 @@ def _commit(stands: Standing, declared: Data) -> Data:
         if declared.get("rollback") and entry is stands.old:
             element["held"] = True
         ended.append(element)
-    return {"instance": stands.wanted, "began": began, "ended": ended}
+    return ended
 
 
 def _in_order(changed: t.Sequence[Standing]) -> list[Standing]:
@@ -241,7 +240,7 @@ def host_plan(info: Data, declared: Data) -> Data:
     """What every layer of one host is asked for: `info` is host_info's answer, `declared` the inventory's data.
 
     The answer has `bridges`, `slices` and `rootfs`; `waves`, each with `services`, `portmaps` (targets by instance) and what follows
-    once ports lead there (`began`, `ended`); `remove` (by layer); `held`, the releases that are held back; and `fresh`: whether a
+    once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; and `fresh`: whether a
     release or a published port is new to this host, so that a check beforehand is worth its time.
 
     :raises PlanError: the data contradicts itself.
@@ -290,7 +289,7 @@ def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str
     return {
         "services": [elements[one.name]["service"] for one in wave],
         "portmaps": [entry for entry in portmaps if entry is not None],
-        "commits": [_commit(one, declared) for one in wave],
+        "ended": [{"instance": one.wanted, "elements": _ended(one, declared)} for one in wave],
         "returns": [
             {"name": one.wanted, "state": "stopped"} for one in wave if "beside" in elements[one.name]["service"]
         ],
@@ -299,7 +298,7 @@ def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str
 
 def together(plan: Data) -> Data:
     """All waves as one: what check mode is asked, in which no instance starts for another one to wait for."""
-    found: Data = {"services": [], "portmaps": [], "commits": [], "returns": []}
+    found: Data = {"services": [], "portmaps": [], "ended": [], "returns": []}
     for wave in plan["waves"]:
         for key, entries in found.items():
             entries.extend(wave[key])
@@ -311,13 +310,7 @@ def lost(result: Data) -> list[str]:
     return [entry["name"] for entry in result.get("results") or [] if entry.get("failed")]
 
 
-def commits(wave: Data, result: Data, rehearsal: bool = False) -> list[Data]:
-    """What follows for the services whose instances came into service: all that begin, then all that end.
-
-    In check mode a new instance is not there to be named: that it is started at boot has been told with its start.
-    """
+def ended(wave: Data, result: Data) -> list[Data]:
+    """What stops the earlier instances of those services whose new one came into service."""
     failed = lost(result)
-    there = [commit for commit in wave["commits"] if commit["instance"] not in failed]
-    return [
-        entry for key in (["ended"] if rehearsal else ["began", "ended"]) for commit in there for entry in commit[key]
-    ]
+    return [element for one in wave["ended"] if one["instance"] not in failed for element in one["elements"]]

@@ -286,10 +286,12 @@ class AwaitHealth:
             give_up(self.handle, self.old, message)
             if self.beside:
                 self.handle.stop()
+                self.handle.at_boot(False)
                 message += f"\n{self.handle.name} was stopped; what serves was left as it is"
             raise ServiceError(message)
-        if self.old is not None:
+        if self.beside or self.old is not None:
             self.handle.at_boot(True)
+        if self.old is not None:
             self.old.at_boot(False)
 
     def _watch(self) -> str | None:

@@ -203,7 +203,7 @@ def state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
 
 def _boot_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
     wanted = spec.state != "stopped"
-    if instance.record is None or instance.at_boot == wanted or spec.beside is not None:
+    if instance.record is None or instance.at_boot == wanted:
         return []
     shown = {True: "started", False: "not started"}
     return [Change("at boot", shown[instance.at_boot], shown[wanted])]

@@ -32,7 +32,7 @@ class Names:
         for spec in specs:
             if spec.state in ("stopped", "absent"):
                 booted.discard(spec.name)
-            elif spec.state != "present" and spec.beside is None:
+            elif spec.state != "present":
                 booted.add(spec.name)
                 booted.discard(spec.replaces or "")
         self._booted = frozenset(booted)

@@ -147,10 +147,12 @@ def _actions(
         return steps, _until_supervised(instance, world, spec.name)
     start = spec.state != "present" and instance.running is None
     again = restart or spec.state == "restarted"
-    if spec.state != "present" and not instance.at_boot and old is None and spec.beside is None:
+    # One that starts beside another is started at boot once it is well, not before: that tells whether it has ever been.
+    untried = spec.beside is not None and not instance.at_boot
+    if spec.state != "present" and not instance.at_boot and old is None and not untried:
         steps.append(apply.Boot(handle, True))
     reload = spec.state == "reloaded" or reread
-    if not (start or again or old or reload):
+    if not (start or again or old or reload or untried):
         return steps, _until_supervised(instance, world, spec.name)
     if start or again:
         steps.append(apply.Start(handle, active, old[1] if old else None))

@@ -86,9 +86,10 @@ def _start(
     spec: ServiceSpec, record: Record, instance: Instance, handle: Handle, old: Handle | None
 ) -> tuple[list[Step], list[Step]]:
     steps: list[Step] = []
-    if not instance.at_boot and old is None and spec.beside is None:
+    untried = spec.beside is not None and not instance.at_boot
+    if not instance.at_boot and old is None and not untried:
         steps.append(apply.Boot(handle, True))
-    if instance.running is not None and spec.state == "started" and old is None:
+    if instance.running is not None and spec.state == "started" and old is None and not untried:
         return steps, []
     if instance.running is None or spec.state == "restarted":
         steps.append(apply.Start(handle, instance.running is not None or instance.wanted, old))

@@ -32,7 +32,7 @@ def leads(service: str, host: int) -> Data:
 
 
 def ended(plan: Data) -> list[str]:
-    return [entry["name"] for commit in plan["commits"] for entry in commit["ended"]]
+    return [entry["name"] for one in plan["ended"] for entry in one["elements"]]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,8 @@ def test_the_new_one_starts_beside_and_the_old_one_ends_when_ports_lead_to_the_n
     (service,) = plan["services"]
     assert (service["name"], service["beside"]) == (f"web-{NEW}", f"web-{OLD}")
     assert "replaces" not in service
-    (commit,) = plan["commits"]
-    assert commit["began"] == [{"name": f"web-{NEW}", "state": "started"}]
-    assert commit["ended"] == [{"name": f"web-{OLD}", "state": "stopped", "drain": {"timeout": "5s"}}]
+    (last,) = plan["ended"]
+    assert last["elements"] == [{"name": f"web-{OLD}", "state": "stopped", "drain": {"timeout": "5s"}}]
     assert plan["returns"] == [{"name": f"web-{NEW}", "state": "stopped"}]
     assert plan["remove"]["services"] == [], "it is kept for a rollback"
 
@@ -136,8 +135,8 @@ def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leav
     plan = host_plan(info, declared([WEB], rollback=True))
     (service,) = plan["services"]
     assert (service["name"], service["beside"], service["state"]) == (f"web-{OLD}", f"web-{NEW}", "started")
-    (commit,) = plan["commits"]
-    assert commit["ended"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}, "held": True}]
+    (last,) = plan["ended"]
+    assert last["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}, "held": True}]
     assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
     with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
         host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
@@ -174,9 +173,7 @@ def test_what_failed_neither_gets_ports_nor_ends_what_serves() -> None:
     result = {"results": results}
     assert _rollout.lost(result) == [f"web-{NEW}"]
     assert [entry["name"] for entry in _targets.portmaps(wave, results)] == ["api"]
-    new_api = f"api-{_releases.release(api)}"
-    assert [entry["name"] for entry in _rollout.commits(wave, result)] == [new_api, f"api-{OLD}"]
-    assert [entry["name"] for entry in _rollout.commits(wave, result, True)] == [f"api-{OLD}"]
+    assert [entry["name"] for entry in _rollout.ended(wave, result)] == [f"api-{OLD}"]
 
 
 STATES = st.sampled_from(["started", "stopped", "failing", None])

@@ -91,21 +91,19 @@ def test_one_that_is_not_there_is_refused() -> None:
         plan([named()], settled(spec("web-1")), {}, "other")
 
 
-def test_beside_another_it_is_not_started_at_boot_until_it_takes_over() -> None:
+def test_beside_another_it_is_started_at_boot_once_it_is_well() -> None:
     old, new = spec("web-1"), spec("web-2", beside="web-1")
     both = bare("web-1", "web-2")
-    there = settled(old)
-    first = one(new, but_with(both, there))
+    first = one(new, but_with(both, settled(old)))
     assert kinds(first.steps) == ["SaveRecord", "Start"]
     (gate,) = first.finish
     assert isinstance(gate, AwaitHealth)
     assert gate.beside
     running = settled(old, spec("web-2"))
-    running = but(running, "web-2", at_boot=False)
     assert one(new, running).changed is False
-    takes = one(spec("web-2"), running)
-    assert [(change.key, change.after) for change in takes.changes] == [("at boot", "started")]
-    assert kinds(takes.steps) == ["SaveRecord", "Boot"]
+    untried = one(new, but(running, "web-2", at_boot=False))
+    assert [change.key for change in untried.changes] == ["at boot"]
+    assert (kinds(untried.steps), kinds(untried.finish)) == (["SaveRecord"], ["AwaitHealth"])
 
 
 def but_with(world: t.Any, there: t.Any) -> t.Any:
