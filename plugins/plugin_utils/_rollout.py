@@ -14,12 +14,18 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ..module_utils._errors import InvalidOption
+from ..module_utils._units import parse_seconds
 from . import _removal
 from ._releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services, release
 from ._strategies import RECREATE, strategy
 
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
+
+
+_WORK = 600
+"""Seconds that unpacking images, starting and stopping may take on a slow host."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +246,9 @@ def host_plan(info: Data, declared: Data) -> Data:
     """What every layer of one host is asked for: `info` is host_info's answer, `declared` the inventory's data.
 
     The answer has `bridges`, `slices` and `rootfs`; `waves`, each with `services`, `portmaps` (targets by instance) and what follows
-    once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; and `fresh`: whether a
-    release or a published port is new to this host, so that a check beforehand is worth its time.
+    once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; `fresh`: whether a
+    release or a published port is new to this host, so that a check beforehand is worth its time; `begins`: whether an instance comes or
+    goes, so that other deployments have to wait; and `lease`: for how long at most, without a word.
 
     :raises PlanError: the data contradicts itself.
     """
@@ -273,6 +280,7 @@ def host_plan(info: Data, declared: Data) -> Data:
     remove["rootfs"] += unused["rootfs"]
     remove["slices"] += unused["slices"]
     portmaps = [entry for wave in waves for entry in wave["portmaps"]]
+    fresh = bool(wanted - known) or any(entry["name"] not in published for entry in portmaps)
     return {
         "bridges": list(declared["bridges"]),
         "slices": [elements[one.name]["slice"] for one in stands if elements[one.name]["slice"]],
@@ -280,8 +288,22 @@ def host_plan(info: Data, declared: Data) -> Data:
         "waves": waves,
         "remove": remove,
         "held": {one.name: one.held for one in stands if one.held},
-        "fresh": bool(wanted - known) or any(entry["name"] not in published for entry in portmaps),
+        "fresh": fresh,
+        "begins": fresh or any(not one.settled for one in stands) or any(remove.values()),
+        "lease": f"{_longest(rollout):g}s",
     }
+
+
+def _longest(rollout: Data) -> float:
+    """Seconds that a wave may take: until its instances are well, until nobody is connected to earlier ones, and as much as images and steps take.
+
+    :raises PlanError: a time can't be meant.
+    """
+    try:
+        times = [parse_seconds(str(rollout[word]), word) for word in ("healthy_deadline", "drain_timeout")]
+    except InvalidOption as error:
+        raise PlanError(f"isolation_rollout: {error}") from error
+    return sum(times) + _WORK
 
 
 def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str], declared: Data) -> Data:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import typing as t
 
@@ -36,6 +37,13 @@ class Site:
 
     def play(self, name: str, *options: str, check: bool = True) -> Completed:
         """Run one of the collection's playbooks against the world."""
+        return self.world.run(self._command(name, *options), check=check, timeout=300)
+
+    def start(self, name: str, *options: str) -> subprocess.Popen[str]:
+        """Begin to run one of the collection's playbooks against the world."""
+        return self.world.popen(self._command(name, *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _command(self, name: str, *options: str) -> list[str]:
         local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
         named = {name: {**local, **own} for name, own in self.hosts.items()}
         hosts = {"isolation": {"hosts": named, "vars": self.variables}}
@@ -52,8 +60,7 @@ class Site:
         target = name if name.endswith(".yml") else f"daemonless.isolation.{name}"
         playbook = pathlib.Path(sys.executable).with_name("ansible-playbook")
         settings = [f"{key}={value}" for key, value in environment.items()]
-        command = ["env", *settings, str(playbook), "-i", str(inventory), target, *options]
-        return self.world.run(command, check=check, timeout=300)
+        return ["env", *settings, str(playbook), "-i", str(inventory), target, *options]
 
     def prepare(self) -> None:
         """Apply the role isolation_host alone: packages and a supervisor."""

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pathlib
+import random
 import subprocess
+import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from stage import Site
@@ -227,3 +231,48 @@ def test_a_host_that_can_not_be_reached_stops_the_batches_that_follow(fleet: Sit
     fleet.hosts["web2"] = {**fleet.hosts["web2"], "ansible_connection": "local"}
     assert fleet.play("deploy").returncode == 0, "a second run finishes it"
     assert begun(fleet) == {"p1", "p2", "p3", "p4"}
+
+
+SEED = int(os.environ.get("ISOLATION_TEST_SEED", "1"))
+MOMENTS = [
+    random.Random(SEED + number).uniform(0.5, 9) for number in range(int(os.environ.get("ISOLATION_TEST_KILLS", "2")))
+]
+AT_ONCE = int(os.environ.get("ISOLATION_TEST_DEPLOYMENTS", "3"))
+
+
+def test_deployments_at_once_are_as_if_one_after_the_other(web: Site, tmp_path: pathlib.Path) -> None:
+    """F7, for whole deployments: each has a release of its own, and one is left."""
+    web.changed("deploy")
+    sites = []
+    for number in range(AT_ONCE):
+        folder = tmp_path / f"site{number}"
+        folder.mkdir()
+        variables = copy.deepcopy(web.variables)
+        variables["isolation_services"][0]["environment"]["RELEASE"] = str(10 + number)
+        sites.append(Site(web.world, folder, variables))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outputs = list(pool.map(lambda site: site.play("deploy").stdout, sites))
+    assert sum("another deployment is at work" in output for output in outputs) >= 1
+    assert len(running(web)) == 1
+    last = next(site for site in sites if site.changed("deploy", "--check") == 0)
+    assert web.get("http://127.0.0.1:8080/") == last.service["environment"]["RELEASE"]
+    assert web.world.sh("ls /run/isolation").split().count("lease.json") == 0
+
+
+def test_what_a_killed_deployment_has_left_is_gone_on_with(web: Site) -> None:
+    """F1, F8: the play is killed at some moment after another; the host serves throughout, and the next run ends it."""
+    web.changed("deploy")
+    client = load(web, f"http://{HOST4}:8080/")
+    for number, seconds in enumerate(MOMENTS, 2):
+        web.service["environment"]["RELEASE"] = str(number)
+        play = web.start("deploy")
+        time.sleep(seconds)
+        play.kill()
+        play.wait()
+        assert web.get(f"http://{HOST4}:8080/") in {str(number - 1), str(number)}
+        web.changed("deploy")
+        (left,) = running(web)
+        assert web.get("http://127.0.0.1:8080/") == str(number), left
+        assert web.changed("deploy", "--check") == 0
+    for name, count in stop(client).items():
+        assert (count["refused"], count["lost"]) == (0, 0), (name, count)

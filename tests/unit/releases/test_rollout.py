@@ -74,6 +74,13 @@ def test_the_new_one_starts_beside_and_the_old_one_ends_when_ports_lead_to_the_n
     assert plan["remove"]["services"] == [], "it is kept for a rollback"
 
 
+def test_the_lease_is_as_long_as_a_wave_may_take() -> None:
+    plan = host_plan({}, declared([WEB]))
+    assert (plan["begins"], plan["lease"]) == (True, "665s")
+    with pytest.raises(_releases.PlanError, match="isolation_rollout: drain_timeout: 'soon'"):
+        host_plan({}, declared([WEB], rollout={**ROLLOUT, "drain_timeout": "soon"}))
+
+
 def test_recreate_takes_its_place() -> None:
     info = {"services": [at(2, "web", OLD, state="started")], "portmaps": [leads("web", 2)]}
     (service,) = host_plan(info, declared([{**WEB, "strategy": "recreate"}]))["services"]
@@ -100,7 +107,7 @@ def test_what_is_settled_is_left_alone() -> None:
     there = [at(3, "web", NEW, state="started"), at(2, "web", OLD, state="stopped")]
     plan = host_plan({"services": there, "portmaps": [leads("web", 3)]}, declared([WEB]))
     assert not {"beside", "replaces"} & set(plan["services"][0])
-    assert (ended(plan), plan["returns"], plan["fresh"]) == ([], [], False)
+    assert (ended(plan), plan["returns"], plan["fresh"], plan["begins"]) == ([], [], False, False)
 
 
 def test_a_release_that_was_rolled_back_is_held() -> None:

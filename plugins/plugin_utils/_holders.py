@@ -1,0 +1,50 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who deploys: the process on the controller, in words by which a later one can tell whether it is gone.
+
+Note: this is private to the collection, and may change at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def _place() -> str:
+    """The machine, since when it runs, and the pid namespace: only there does a process's number stand for that process."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()}/{_read('/proc/sys/kernel/random/boot_id')}/{namespace}"
+
+
+def _began(pid: int) -> str:
+    """When a process began, in ticks since the boot (proc(5), stat, starttime); empty if there is none."""
+    return (_read(f"/proc/{pid}/stat").rpartition(")")[2].split() or [""] * 20)[19]
+
+
+def holder(pid: int) -> str:
+    """A process of this controller."""
+    return f"{_place()}/{pid}/{_began(pid)}"
+
+
+def is_gone(who: str) -> bool:
+    """Whether a holder was a process of this controller that is there no longer. Of other controllers nothing is known."""
+    place, _slash, process = who.rpartition("/")
+    place, _slash, pid = place.rpartition("/")
+    here = _place()
+    if place != here or not process or not pid.isdigit() or here.endswith("/") or "//" in here:
+        return False
+    return _began(int(pid)) != process

@@ -1,0 +1,59 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may deploy, and who is known to be gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from ansible_collections.daemonless.isolation.plugins.module_utils._lease import Lease, in_the_way, parse
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _holders
+
+
+@pytest.mark.parametrize(
+    ("kept", "displaces", "expected"),
+    [
+        (None, None, False),
+        (Lease("me", 200.0), None, False),
+        (Lease("other", 200.0), None, True),
+        (Lease("other", 100.0), None, False),
+        (Lease("other", 200.0), "other", False),
+        (Lease("third", 200.0), "other", True),
+    ],
+    ids=str,
+)
+def test_whose_turn_it_is(kept: Lease | None, displaces: str | None, expected: bool) -> None:
+    assert in_the_way(kept, "me", displaces, 100.0) == (kept if expected else None)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "{}", '{"holder": "x"}', '{"holder": "x", "until": "soon"}', "null"]
+)
+def test_a_file_that_tells_of_nobody(text: str | None) -> None:
+    assert parse(text) is None
+    assert parse('{"holder": "x", "until": 7}') == Lease("x", 7.0)
+
+
+def test_a_process_that_is_gone_is_known_to_be() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        who = _holders.holder(process.pid)
+        assert not _holders.is_gone(who)
+        process.kill()
+        process.wait()
+    assert _holders.is_gone(who)
+    assert not _holders.is_gone(_holders.holder(os.getpid()))
+
+
+@pytest.mark.parametrize("who", ["", "somebody", "else/boot/pid:[1]/1/1", "a/b/c/1/", "/////"])
+def test_of_others_nothing_is_known(who: str) -> None:
+    assert not _holders.is_gone(who)
+
+
+def test_a_number_that_another_process_has_got_is_not_that_process() -> None:
+    who = _holders.holder(os.getpid())
+    assert _holders.is_gone(who + "1")
