@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import time
 import typing as t
@@ -267,7 +268,9 @@ def test_what_a_killed_deployment_has_left_is_gone_on_with(web: Site) -> None:
         web.service["environment"]["RELEASE"] = str(number)
         play = web.start("deploy")
         time.sleep(seconds)
-        play.kill()
+        # The process that entered the world has the play as its child.
+        for child in pathlib.Path(f"/proc/{play.pid}/task/{play.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
         play.wait()
         assert web.get(f"http://{HOST4}:8080/") in {str(number - 1), str(number)}
         web.changed("deploy")
