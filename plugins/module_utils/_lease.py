@@ -93,7 +93,7 @@ def _hold(module: AnsibleModule) -> None:
         other = _take(params["holder"], ttl, params["displaces"])
         waited = time.monotonic() - began
         if other is None:
-            module.exit_json(changed=False, waited=round(waited, 1))
+            break
         if waited >= wait:
             module.fail_json(
                 msg=f"deploy_lease: another deployment, {other.holder}, has held this host for {waited:.0f} s of waiting, and may for"
@@ -101,6 +101,7 @@ def _hold(module: AnsibleModule) -> None:
                 held_by=other.holder,
             )
         time.sleep(min(_LOOK, max(0.0, wait - waited)))
+    module.exit_json(changed=False, waited=round(waited, 1))
 
 
 def run_lease() -> None:
