@@ -66,6 +66,7 @@ def web(site: Site) -> Site:
     sibling = {
         **service,
         "name": "sibling",
+        "environment": {},
         "ports": [],
         "rootfs": {**service["rootfs"], "files": [{"path": "/srv/load.py", "content": LOAD}]},
         "command": ["/usr/bin/python3", "-c", "import time; time.sleep(100000)"],
