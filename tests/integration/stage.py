@@ -80,6 +80,14 @@ class Site:
         assert match[3] == match[4] == "0", output
         return int(match[2])
 
+    def settled(self, *options: str) -> None:
+        """Deploy what is deployed, with and without check mode: nothing changes."""
+        for more in ([], ["--check"]):
+            output = self.play("deploy", "--diff", *more, *options).stdout
+            match = RECAP.search(output)
+            assert match, output
+            assert match[2] == "0", output
+
     def refused(self, *options: str) -> str:
         """The output of a deployment that must fail and leave everything as it was."""
         before = self.world.snapshot()
