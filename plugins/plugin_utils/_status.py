@@ -147,10 +147,15 @@ def _missing(service: str, instance: str) -> Data:
 
 def _instances(info: Data, plan: Data, only: t.Collection[str]) -> list[Data]:
     """Every service that is declared, and what there is besides: former releases, and what the inventory does not name."""
-    wanted = {str(entry["name"]): str(entry.get("service") or entry["name"]) for entry in _entries(plan, "services")}
+    there = {entry["name"]: entry for entry in _entries(info, "services")}
+    wanted = {}
+    for wave in _entries(plan, "waves"):
+        for entry in _entries(wave, "services"):
+            # One that is there already may be named alone.
+            service = entry.get("service") or (there.get(entry["name"]) or {}).get("service") or entry["name"]
+            wanted[str(entry["name"])] = str(service)
     declared = set(wanted.values())
     slices = {entry["name"]: entry for entry in _entries(info, "slices")}
-    there = {entry["name"]: entry for entry in _entries(info, "services")}
     found = [
         _instance(there[name], "current", slices) if name in there else _missing(service, name)
         for name, service in wanted.items()

@@ -63,7 +63,7 @@ def seen(*services: Data, **more: t.Any) -> Data:
     ]
     return {
         "info": {"services": list(services), "slices": slices, "unseen": []},
-        "plan": {"services": [{"name": one["name"], "service": one["service"]} for one in services]},
+        "plan": {"waves": [{"services": [{"name": one["name"], "service": one["service"]} for one in services]}]},
         "results": {},
         **more,
     }
