@@ -82,6 +82,7 @@ def test_names_follow_who_comes_is_replaced_and_goes(host: Host) -> None:
     bad = host.options("db-2", service="db", networks=more, replaces="db-1", command=broken)
     assert world.module("namespaced_service", **bad)["failed"]
     assert names(host, "web")["db"] == db
+    world.wait(lambda: host.log("db-1").count("serving as") == 2, 10, "the one that was stopped meanwhile serves again")
     new = world.cycle("namespaced_service", **host.options("db-2", service="db", networks=more, replaces="db-1"))
     newer = own(new["service"])
     assert newer != db
