@@ -98,6 +98,10 @@ def show(units: t.Sequence[str], properties: t.Sequence[str]) -> dict[str, dict[
     return answers
 
 
+def _state(unit: str) -> str:
+    return show([unit], ("ActiveState",))[unit].get("ActiveState", "inactive")
+
+
 def active(unit: str) -> bool:
     """Whether a unit runs: a service, or a socket that is listened on."""
     return run(["systemctl", "is-active", "--quiet", "--", unit], check=False).returncode == 0
@@ -136,7 +140,10 @@ class Dismiss:
         :raises ToolError: systemd refused; the message has its answer.
         """
         for unit in self.units:
-            Systemctl("stop", (unit,)).run()
+            done = run(["systemctl", "stop", "--", unit], check=False)
+            # One that has ended by itself and whose file is gone is not known to systemd any more, which is an error of its own.
+            if done.returncode != 0 and _state(unit) not in ("inactive", "failed"):
+                Systemctl("stop", (unit,)).run()
         for unit in self.units:
             forget_failure(unit)
 
