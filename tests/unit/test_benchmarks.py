@@ -14,6 +14,8 @@ from ansible_collections.daemonless.isolation.benchmarks.ports.scatter import sc
 from ansible_collections.daemonless.isolation.benchmarks.ports.table import table
 from ansible_collections.daemonless.isolation.benchmarks.rootfs import figures as rootfs
 from ansible_collections.daemonless.isolation.benchmarks.rootfs.table import table as rootfs_table
+from ansible_collections.daemonless.isolation.benchmarks.service import figures as service
+from ansible_collections.daemonless.isolation.benchmarks.service.table import table as service_table
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 100, 1000, 10000])
@@ -76,3 +78,20 @@ def test_rootfs_table() -> None:
     assert found["again, s"] == ""
     assert second[-1].split() == ["|", "ours", "|", "10", "|", "0.150", "|"]
     assert "* theirs: broken" in rootfs_table(run)
+
+
+def test_service_table() -> None:
+    """The same of services."""
+    row = service.Row(
+        50, start=Figure.of([0.02, 0.03, 0.04]), fill=Figure.of([6.5]), beside=256 * 2**10, processes=2, engine=0
+    )
+    run = Run("today", {}, [Subject("ours", [row]), Subject[service.Row]("theirs", [], "broken")])
+    heading, _rule, cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in service_table(run).split("\n\n", maxsplit=1)[0].splitlines()
+    ]
+    found = dict(zip(heading, cells))
+    assert (found["way"], found["services"]) == ("ours", "50")
+    assert (found["start to service, s"], found["all of them, s"], found["again, s"]) == ("0.030", "6.50", "")
+    assert (found["beside each, MB"], found["processes beside each"], found["engine, MB"]) == ("0.25", "2", "0.00")
+    assert "* theirs: broken" in service_table(run)
