@@ -21,7 +21,7 @@ description:
 notes:
   - "The last line of a diff tells what all of it does to a running service: C(effect: live), or C(effect: restart)."
   - "A change restarts the service, but for changes of O(health), O(restart), O(reload_signal), O(reload_command), O(after), O(requires), O(stop_signal),
-    O(stop_timeout), O(gate), O(runtime_policy) and
+    O(stop_timeout), O(gate), O(runtime_policy), O(beside), O(held) and
     O(replaces), which don't touch a running one. What a new value of a secret does is told by O(secrets[].on_change)."
   - Under systemd the service's own init is the unit's main process, in the unit's control group. Under runit, C(runsv), C(svlogd) and the runtime
     stay beside it.

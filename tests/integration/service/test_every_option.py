@@ -105,6 +105,7 @@ def health(**given: t.Any) -> dict[str, t.Any]:
 
 
 ROWS: dict[str, Row] = {
+    "held": row("held", None, True, lambda host, _see: host.see("web")["options"]["held"], False, True),
     "args": row("args", ["one"], ["one", "two"], lambda see: see["argv"], ["one"], ["one", "two"], line="command"),
     "args gone": row("args", ["one"], None, lambda see: see["argv"], ["one"], [], line="command"),
     "command": row(
@@ -554,6 +555,7 @@ def test_every_option_has_a_row() -> None:
     tried = {key for one in ROWS.values() for key in (*one.first, *one.second)}
     tried |= {key for given in NO_CHANGE.values() for key in given}
     elsewhere = {"name", "id_base", "runtime", "purge_volumes", "expect", "secret_values", "drain"}
+    elsewhere |= {"beside"}  # playbooks/test_rollouts.py: it takes another instance
     elsewhere |= {"apparmor_profile", "selinux_label"}  # test_labels.py: what a host has without them is a refusal
     every = set(yaml.safe_load(namespaced_service.DOCUMENTATION)["options"])
     assert every - tried - elsewhere == set()
