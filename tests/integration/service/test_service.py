@@ -225,8 +225,8 @@ def test_a_new_release_replaces_the_old_and_a_bad_one_does_not(host: Host) -> No
     assert failed["failed"]
     for part in ("this release is broken", "web-3 was stopped, web-2 was started again"):
         assert part in failed["msg"]
-    assert (host.see("web-2")["state"], host.see("web-3")["state"]) == ("started", "stopped")
     world.wait(lambda: host.ask(new["service"]) == "hello world", 5, "the old one answers again")
+    assert (host.see("web-2")["state"], host.see("web-3")["state"]) == ("started", "stopped")
     assert world.sh("ls /etc/isolation/runit/sv/web-3/down; test ! -e /etc/isolation/runit/sv/web-2/down")
 
     # One that runs, but never gets well.
