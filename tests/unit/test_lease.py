@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._lease import Lease, in_the_way, parse
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.lease import Lease, in_the_way, parse
 from ansible_collections.daemonless.isolation.plugins.plugin_utils import _holders
 
 

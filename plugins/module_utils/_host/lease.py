@@ -1,0 +1,69 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's deployment lease: of several deployments at once, one goes on and the others wait.
+
+The host's lock is held within a module, and guards what that writes. A deployment is several modules with a plan above them,
+which another deployment would make void; and who holds the lease may vanish without a word, so that it ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+
+from .. import _paths
+from .files import host_lock, read_text, remove_empty_directories, remove_file, write_atomic
+
+PATH = _paths.RUN + "/lease.json"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds it, and until when, in seconds of CLOCK_BOOTTIME: a clock that is set changes nothing."""
+
+    holder: str
+    until: float
+
+
+def parse(text: str | None) -> Lease | None:
+    """The lease that a file tells of; None if it tells of none."""
+    try:
+        found = json.loads(text or "")
+        return Lease(str(found["holder"]), float(found["until"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def in_the_way(kept: Lease | None, holder: str, displaces: str | None, now: float) -> Lease | None:
+    """The lease that keeps a deployment from beginning: another's, that has neither ended nor is known to be nobody's. Pure."""
+    if kept is None or kept.until <= now or kept.holder in (holder, displaces):
+        return None
+    return kept
+
+
+def boottime() -> float:
+    """The time in which leases are kept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def take(holder: str, ttl: float, displaces: str | None) -> Lease | None:
+    """Take it, or tell whose it is."""
+    with host_lock(60):
+        other = in_the_way(parse(read_text(PATH)), holder, displaces, boottime())
+        if other is None:
+            write_atomic(PATH, json.dumps({"holder": holder, "until": boottime() + ttl}) + "\n", 0o600)
+        return other
+
+
+def release(holder: str) -> None:
+    """Give it back; one that another holds is left alone."""
+    with host_lock(60):
+        kept = parse(read_text(PATH))
+        if kept is None or kept.holder == holder:
+            remove_file(PATH)
+    if not os.path.isdir(_paths.ETC):
+        remove_empty_directories(_paths.RUN, _paths.RUN)
