@@ -57,7 +57,7 @@ def test_runsvdir_is_told_to_look_for_a_new_service(host: Host) -> None:
     """It writes a dot to its log, which is part of its title, when it was woken."""
     title = host.world.run(["pgrep", "-fx", "runsvdir -P /etc/service log: ,+"], check=False)
     assert title.returncode == 0
-    start(host, "web", STAY)
+    start(host, "web", "import time\n" + STAY)
     host.world.sh(r"pgrep -fx 'runsvdir -P /etc/service log: ,+[.].*'")
 
 

@@ -17,7 +17,7 @@ from world import COLLECTIONS
 
 EDITS = (
     ("_version.py", 'VERSION = "', 'VERSION = "99.'),
-    ("_service/bundle.py", 'READ_ONLY = ("/proc/bus", ', 'READ_ONLY = ("/proc/bus", "/proc/acpi", '),
+    ("_service/paths.py", 'READ_ONLY = ("/proc/bus", ', 'READ_ONLY = ("/proc/bus", "/proc/acpi", '),
     ("_host/oci.py", "an OCI createRuntime hook that joins", "an OCI hook that joins"),
     ("_service/supervise.py", "mkfifo -m 0222", "mkfifo -m 222"),
 )
