@@ -689,8 +689,8 @@ options:
         must be restarted for another change is restarted instead.
       - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
       - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
-      - With V(started), V(stopped) and V(restarted) an instance that is there can be named alone, without O(rootfs) and O(command). It is started or stopped
-        as it is, and all options but O(gate), O(drain), O(replaces), O(beside) and O(held) are as they were asked for last.
+      - With V(present), V(started), V(stopped) and V(restarted) an instance that is there can be named alone, without O(rootfs) and O(command). It is
+        left, started or stopped as it is, and all options but O(gate), O(drain), O(replaces), O(beside) and O(held) are as they were asked for last.
     type: str
     choices: [present, started, stopped, restarted, reloaded, absent]
     default: started

@@ -99,7 +99,12 @@ def _is_held(entry: Data | None) -> bool:
 
 
 def _previous(name: str, instances: t.Sequence[Data], serving: Data | None) -> Data:
-    """The instance that a rollback returns to: the one that was changed last of those that do not serve and are not held back."""
+    """The instance that a rollback returns to: the one that was changed last of those that do not serve and are not held back.
+
+    While one that is held back still runs beside the one that serves, a rollback was interrupted: it has returned already.
+    """
+    if serving is not None and any(_is_held(entry) and _started(entry) for entry in instances if entry is not serving):
+        return serving
     able = [entry for entry in instances if entry is not serving and not _is_held(entry)]
     if not able:
         raise PlanError(
@@ -212,10 +217,16 @@ def _ended(stands: Standing, declared: Data) -> list[Data]:
         element: Data = {"name": entry["name"], "state": "stopped"}
         if _own_network(entry):
             element["drain"] = {"timeout": declared["rollout"]["drain_timeout"]}
-        if declared.get("rollback") and entry is stands.old:
-            element["held"] = True
         ended.append(element)
     return ended
+
+
+def _holds(stands: Standing, declared: Data) -> list[Data]:
+    """What holds back the release that a rollback leaves."""
+    old = stands.old
+    if not declared.get("rollback") or old is None or _is_held(old):
+        return []
+    return [{"name": old["name"], "state": "present", "held": True}]
 
 
 def _in_order(changed: t.Sequence[Standing]) -> list[Standing]:
@@ -245,7 +256,7 @@ def _waves(all_of_them: t.Sequence[Standing], at_once: int) -> list[list[Standin
 def host_plan(info: Data, declared: Data) -> Data:
     """What every layer of one host is asked for: `info` is host_info's answer, `declared` the inventory's data.
 
-    The answer has `bridges`, `slices` and `rootfs`; `waves`, each with `services`, `portmaps` (targets by instance) and what follows
+    The answer has `bridges`, `slices` and `rootfs`; `waves`, each with `holds`, `services`, `portmaps` (targets by instance) and what follows
     once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; `fresh`: whether a
     release or a published port is new to this host, so that a check beforehand is worth its time; `begins`: whether an instance comes or
     goes, so that other deployments have to wait; and `lease`: for how long at most, without a word.
@@ -309,6 +320,7 @@ def _longest(rollout: Data) -> float:
 def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str], declared: Data) -> Data:
     portmaps = [_portmap(one, published) for one in wave]
     return {
+        "holds": [entry for one in wave for entry in _holds(one, declared)],
         "services": [elements[one.name]["service"] for one in wave],
         "portmaps": [entry for entry in portmaps if entry is not None],
         "ended": [{"instance": one.wanted, "elements": _ended(one, declared)} for one in wave],
@@ -320,7 +332,7 @@ def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str
 
 def together(plan: Data) -> Data:
     """All waves as one: what check mode is asked, in which no instance starts for another one to wait for."""
-    found: Data = {"services": [], "portmaps": [], "ended": [], "returns": []}
+    found: Data = {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
     for wave in plan["waves"]:
         for key, entries in found.items():
             entries.extend(wave[key])

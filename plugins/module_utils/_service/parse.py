@@ -52,7 +52,7 @@ RLIMITS = frozenset("RLIMIT_" + name for name in _RLIMIT_NAMES.split())
 SYSCTLS = tuple(begin for begin, _kind in OWNED)
 """Settings that belong to namespaces which a service has of its own (namespaces(7))."""
 
-RECORDED_STATES = ("started", "stopped", "restarted")
+RECORDED_STATES = ("present", "started", "stopped", "restarted")
 WITH_NAME = frozenset({"name", "state", "gate", "drain", "held", "replaces", "beside"})
 """What can be given of an instance that is there, without saying again what it is."""
 

@@ -59,15 +59,20 @@ def plan_recorded(spec: ServiceSpec, world: World, project: str) -> Plan:
     shown = describe(spec.name, dataclasses.replace(instance, record=record), world.systemd)
     if not changes:
         return Plan(spec.name, result=shown)
-    shown.update(state="stopped" if spec.state == "stopped" else "started", **draining.told)
-    began, finish = _start(spec, record, instance, handle, old[1] if old else None)
-    steps += _stop(instance, handle, project, draining) if spec.state == "stopped" else began
+    finish: list[Step] = []
+    if spec.state == "stopped":
+        steps += _stop(instance, handle, project, draining)
+        shown.update(state="stopped", **draining.told)
+    elif spec.state != "present":
+        began, finish = _start(spec, record, instance, handle, old[1] if old else None)
+        steps += began
+        shown.update(state="started")
     return Plan(
         spec.name,
         tuple(changes),
         (),
         tuple(steps),
-        tuple(finish) if spec.state != "stopped" else (),
+        tuple(finish),
         result=shown,
         effect=effect_of(changes, instance),
     )

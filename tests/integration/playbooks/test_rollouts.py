@@ -154,6 +154,26 @@ def test_a_bad_release_is_taken_back_and_the_old_one_never_stops(web: Site, bad:
     assert web.get("http://127.0.0.1:8080/") == "3"
 
 
+def test_a_rollback_leaves_a_release_that_ends_again_and_again(web: Site) -> None:
+    """It was well for long enough, and then was not: it is held back without being started."""
+    del web.variables["isolation_services"][1]
+    web.changed("deploy")
+    web.service["environment"] = {"RELEASE": "2", "DIES": "8"}
+    web.changed("deploy")
+    bad = running(web)[0]["name"]
+
+    def ends() -> int:
+        info = web.world.apply("host_info", gather_subset=["services"], project=web.variables["isolation_project"])
+        return sum(entry["restarts"] for entry in info["services"] if entry["name"] == bad)
+
+    web.world.wait(ends, 40, "it has ended")
+    assert web.changed("rollback") > 0
+    assert web.get("http://127.0.0.1:8080/") == "1"
+    assert [entry["name"] for entry in running(web)] != [bad]
+    assert "Held back since a rollback: " + bad in web.play("deploy").stdout
+    assert web.get("http://127.0.0.1:8080/") == "1"
+
+
 def test_a_rollback_returns_and_holds_back_what_it_left(web: Site) -> None:
     web.changed("deploy")
     web.service["environment"]["RELEASE"] = "2"

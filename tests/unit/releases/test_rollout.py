@@ -142,11 +142,29 @@ def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leav
     plan = host_plan(info, declared([WEB], rollback=True))
     (service,) = plan["services"]
     assert (service["name"], service["beside"], service["state"]) == (f"web-{OLD}", f"web-{NEW}", "started")
+    assert plan["holds"] == [{"name": f"web-{NEW}", "state": "present", "held": True}]
     (last,) = plan["ended"]
-    assert last["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}, "held": True}]
+    assert last["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}}]
     assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
     with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
         host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
+
+
+@pytest.mark.parametrize("leads_to", [2, 3])
+def test_a_rollback_that_was_interrupted_is_not_turned_round(leads_to: int) -> None:
+    """Before and after ports lead back: the second run goes to the same release, and stops the other."""
+    info = {
+        "services": [
+            at(3, "web", NEW, state="started", updated=5, options={"held": True}),
+            at(2, "web", OLD, state="started", updated=4),
+            at(1, "web", OLDER, state="stopped", updated=1),
+        ],
+        "portmaps": [leads("web", leads_to)],
+    }
+    plan = host_plan(info, declared([WEB], rollback=True))
+    assert plan["services"][0]["name"] == f"web-{OLD}"
+    assert ended(plan) == [f"web-{NEW}"]
+    assert plan["holds"] == []
 
 
 def named(name: str, **more: t.Any) -> Data:

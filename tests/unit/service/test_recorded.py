@@ -68,13 +68,20 @@ def test_a_release_is_held_and_let_go() -> None:
     assert [change.key for change in one(spec("web-1"), again).changes] == ["held"], "deployed again, it is not held"
 
 
+def test_one_that_keeps_failing_is_held_without_being_started() -> None:
+    failing = but(settled(spec("web-1")), "web-1", running=None, wanted=True)
+    held = one(named(state="present", held=True), failing)
+    assert (kinds(held.prepare + held.steps), held.finish, held.result["state"]) == (["SaveRecord"], (), "failing")
+    assert one(named(state="present"), failing).changed is False
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"user": "5:5"}, "user: without command and rootfs only beside, drain, gate, held, name, replaces, state"),
         ({"command": ["/bin/app"]}, "rootfs: needed"),
         ({"rootfs": "web"}, "command: needed"),
-        ({"state": "present"}, "rootfs: needed"),
+        ({"state": "present", "workdir": "/srv"}, "workdir: without command and rootfs only"),
         ({"state": "reloaded", "reload_signal": "SIGHUP"}, "rootfs: needed"),
     ],
     ids=str,
