@@ -296,7 +296,7 @@ def _sources(words: list[str]) -> int:
     """Before each start: what is mounted is what root has meant, although others may have changed a link since."""
     if len(words) != 1:
         raise EnterError("usage: enter sources NAME")
-    spec = _records().get(words[0], {}).get("spec", {})
+    spec = json.loads(_read(os.path.join(RECORDS, f"{words[0]}.json")) or "{}").get("spec", {})
     for source in [item["source"] for item in spec.get("mounts", []) if item.get("type", "bind") == "bind"]:
         link = loose_link(source)
         if link is not None:
