@@ -57,7 +57,7 @@ test-probe: setup ## what services can reach on such a machine, compared with do
 test-supervision: setup ## ten services as units of systemd on such a machine, through health, reloads, crashes and a reboot; ARGS=trixie for Debian 13
 	@tests/machine/supervision $(ARGS)
 
-bench: ## published ports and root filesystems beside Docker's and Podman's (root; ARGS=--quick, ARGS=rootfs)
+bench: ## published ports, root filesystems and services beside those of Docker and Podman (root; ARGS=--quick, ARGS=rootfs)
 	@benchmarks/run $(ARGS)
 
 demo: setup-controller ## run an isolated web service on this machine, published on DEMO_PORT (root)

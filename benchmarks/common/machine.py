@@ -43,7 +43,7 @@ def machine(*tools: str) -> dict[str, str]:
     for name in tools:
         if shutil.which(VERSIONS[name][0]):
             said = subprocess.run(VERSIONS[name], capture_output=True, text=True, check=False).stdout
-            found = re.search(r"\d+\.\S+(?: \(\w+\))?", said)
+            found = re.search(r"\d+\.[^\s)]+(?: \(\w+\))?", said)
             facts[name] = found[0].rstrip(",") if found else "?"
     return facts
 
