@@ -152,6 +152,17 @@ options:
         description: How long to wait for the answer, such as V(5s) or V(500ms), at most ten minutes. Other changing runs wait meanwhile.
         type: str
         default: 5s
+  confirm_timeout:
+    description:
+      - Take what this task changes back after that time, such as V(1m), unless it is confirmed. It is confirmed by applying the same mappings
+        without this option, which reports a change of C(confirmed). Whoever dies after a change, or has cut its own way to the host by it, can't do so.
+      - The host takes it back by itself, in one transaction. A transient timer of systemd waits for it, or a process that sleeps until then where there is
+        no systemd. A host that is started before the change is confirmed has the earlier ports from the start.
+      - Changes of other owners meanwhile stay. Those that want a port which would be led back are refused.
+      - Owners whose change is not confirmed have C(unconfirmed) in the result, and in M(daemonless.isolation.host_info).
+      - Tracked UDP connections go on with the target that they have when a change is taken back.
+      - If the task changes nothing, it has no effect. From 1s to 24h.
+    type: str
   state:
     description: Whether the owner publishes anything. V(absent) removes all its mappings, and the table with the last owner.
     type: str
@@ -203,6 +214,17 @@ EXAMPLES = r"""
       http: {url: "http://127.0.0.1:8080/health", status: 200}
       timeout: 10s
 
+- name: Lead a port elsewhere, but only if this host can still be reached afterwards
+  daemonless.isolation.nat_portmap:
+    name: web
+    mappings: [{host_port: 80, address: 10.88.0.19, port: 3000}]
+    confirm_timeout: 1m
+
+- name: Keep it
+  daemonless.isolation.nat_portmap:
+    name: web
+    mappings: [{host_port: 80, address: 10.88.0.19, port: 3000}]
+
 - name: Many owners in one transaction
   daemonless.isolation.nat_portmap:
     aggregate:
@@ -227,6 +249,7 @@ portmap:
     exposed:
       - {host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}
     omitted: 0
+    unconfirmed: false
   contains:
     name:
       description: The owner.
@@ -250,8 +273,11 @@ portmap:
     omitted:
       description: How many mappings are not shown.
       type: int
+    unconfirmed:
+      description: Whether a change of it is taken back unless it is confirmed (O(confirm_timeout)).
+      type: bool
     state:
-      description: V(absent) when the owner publishes nothing. Then there is only the name beside it.
+      description: V(absent) when the owner publishes nothing. Then there are only the name and C(unconfirmed) beside it.
       type: str
 results:
   description: One entry for each element, in their order.

@@ -41,6 +41,7 @@ LIVE = frozenset(
         "runtime_policy",
         "stop_timeout",
         "strategy",
+        "verify",
     }
 )
 """What a service may declare that is no part of its release, since it changes without a new instance."""

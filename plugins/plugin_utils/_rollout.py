@@ -20,7 +20,7 @@ from . import _removal
 from ._releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services, release
 from ._strategies import RECREATE, strategy
 
-SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy"})
+SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy", "verify"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
 
 
@@ -200,7 +200,13 @@ def _elements(stands: Standing, rollout: Data) -> Data:
 def _portmap(stands: Standing, published: t.Container[str]) -> Data | None:
     ports, address = stands.service.get("ports") or [], stands.service.get("service_address")
     if ports or address:
-        return {"name": stands.name, "instance": stands.wanted, "ports": ports, "service_address": address}
+        return {
+            "name": stands.name,
+            "instance": stands.wanted,
+            "ports": ports,
+            "service_address": address,
+            "verify": stands.service.get("verify"),
+        }
     return {"name": stands.name, "state": "absent"} if stands.name in published else None
 
 

@@ -76,5 +76,7 @@ def portmaps(wave: Data, results: t.Sequence[Data]) -> list[Data]:
                     f"service {entry['name']}: service_address {entry['service_address']}: no address of its family"
                 )
             element["service_addresses"] = [{"address": entry["service_address"], "to": to}]
+        if entry.get("verify"):
+            element["verify"] = entry["verify"]
         elements.append(element)
     return elements

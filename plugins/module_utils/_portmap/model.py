@@ -141,13 +141,16 @@ class Verify:
 
 @dataclass(frozen=True)
 class PortmapSpec:
-    """What one owner publishes. `verify` is no part of it: it says how to see whether a change is good."""
+    """What one owner publishes. `verify` is no part of it: it says how to see whether a change is good; nor is `confirm_timeout`, the seconds
+    after which a change is taken back.
+    """
 
     name: str
     mappings: tuple[Mapping, ...] = ()
     service_addresses: tuple[ServiceAddress, ...] = ()
     present: bool = True
     verify: Verify | None = None
+    confirm_timeout: float | None = None
 
     def __hash__(self) -> int:
         """Quick, however many mappings there are: plans of one task ask again for what was made of the same owners."""

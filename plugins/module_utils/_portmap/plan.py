@@ -35,6 +35,8 @@ from .elements import (
 )
 from .model import Mapping, PortmapSpec, from_record, mappings_of_record
 from .state import LAYER, SCRIPT, TABLE_FILE, World, describe
+from .unconfirmed import Owners, owners_after
+from .wayback import steps as wayback_steps
 
 _SCRIPT = f"#!/bin/sh\n# {_paths.MARKER}\nset -e\nnft -f {TABLE_FILE}\n"
 
@@ -230,6 +232,11 @@ def _differing(one: t.Mapping[Key, t.Any], other: t.Mapping[Key, t.Any]) -> set[
     return {key for key in {*one, *other} if one.get(key) != other.get(key)}
 
 
+def _earlier(world: World) -> dict[str, PortmapSpec]:
+    """What is published by the records."""
+    return {name: from_record(name, record.spec) for name, record in world.records.items()}
+
+
 def _back(world: World, target: Target, specs: t.Sequence[PortmapSpec], project: str) -> list[Step]:
     """What undoes a task: records, files, and the table, in one transaction.
 
@@ -240,7 +247,7 @@ def _back(world: World, target: Target, specs: t.Sequence[PortmapSpec], project:
         record = world.records.get(spec.name)
         if spec.present:
             steps.append(SaveRecord(record) if record else DropRecord(Record(LAYER, spec.name, project)))
-    earlier = {name: from_record(name, record.spec) for name, record in world.records.items()}
+    earlier = _earlier(world)
     if not earlier and not world.there:
         gone = World(table_file="", script="")
         return [*steps, *_remove(gone, target.elements, True)]
@@ -256,9 +263,15 @@ def _back(world: World, target: Target, specs: t.Sequence[PortmapSpec], project:
     return [*steps, *_forget(_flows(keys, earlier.values()))]
 
 
-def _verify(world: World, target: Target, specs: t.Sequence[PortmapSpec], project: str) -> list[Step]:
+def _verify(
+    world: World, target: Target, specs: t.Sequence[PortmapSpec], project: str, unconfirmed: Owners
+) -> list[Step]:
     checks = tuple((spec.name, spec.verify) for spec in specs if spec.present and spec.verify is not None)
-    return [VerifyOrRevert(checks, tuple(_back(world, target, specs, project)))] if checks else []
+    if not checks:
+        return []
+    back = _back(world, target, specs, project)
+    back += wayback_steps((), _earlier(world), unconfirmed, world.unconfirmed, True)
+    return [VerifyOrRevert(checks, tuple(back))]
 
 
 def _names(specs: t.Sequence[PortmapSpec], world: World, project: str) -> list[tuple[str, Change]]:
@@ -309,6 +322,22 @@ def _common_changes(world: World, target: Target, touched: bool) -> list[Change]
     return changes
 
 
+_Draft = t.Tuple[t.List[Change], t.List[Step], t.List[Step]]
+"""Changes of one owner, its steps before the transaction and those after it."""
+
+
+def _way_back(
+    specs: t.Sequence[PortmapSpec], desired: t.Mapping[str, PortmapSpec], world: World, drafts: t.Sequence[_Draft]
+) -> tuple[Owners, list[Step]]:
+    """Whose change is not confirmed afterwards, and the steps for that. Adds a line for each owner whose earlier change is confirmed."""
+    changed = {spec.name for spec, draft in zip(specs, drafts) if draft[0]}
+    after = owners_after(specs, changed, world.records, world.unconfirmed)
+    for spec, draft in zip(specs, drafts):
+        if spec.name in world.unconfirmed and spec.name not in after:
+            draft[0].append(Change("confirmed", False, True))
+    return after, wayback_steps(specs, desired, world.unconfirmed, after, bool(changed))
+
+
 def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> TaskPlan:
     """The plans of all owners of a task.
 
@@ -334,6 +363,7 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
         if spec.present:
             drafts[index][0].extend(_common_changes(world, target, touched))
             break
+    unconfirmed, arming = _way_back(specs, desired, world, drafts)
     changed = any(changes for changes, _before_, _after in drafts)
     last = max((index for index, draft in enumerate(drafts) if draft[0]), default=-1)
     finish: Step = EnsureBoot() if desired else TidyBoot()
@@ -344,7 +374,7 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
             prepare=tuple(before) if changes else (),
             steps=tuple(after) if changes else (),
             finish=((RenewHosts(project),) if names else ()) + (finish,) if index == last else (),
-            result=describe(spec) if spec.present else {"name": spec.name, "state": "absent"},
+            result=describe(spec, spec.name in unconfirmed),
             warnings=world.warnings if index == 0 else (),
         )
         for index, (spec, (changes, before, after)) in enumerate(zip(specs, drafts))
@@ -352,5 +382,10 @@ def plan_task(specs: t.Sequence[PortmapSpec], world: World, project: str) -> Tas
     if not changed:
         return TaskPlan(elements)
     # An element that fails does not keep the shared steps from being taken: they look for the tools themselves.
-    shared = [RequireTools(), *_shared(world, target), *_verify(world, target, specs, project)]
+    shared = [
+        RequireTools(),
+        *arming,
+        *_shared(world, target),
+        *_verify(world, target, specs, project, unconfirmed),
+    ]
     return TaskPlan(elements, tuple(shared))

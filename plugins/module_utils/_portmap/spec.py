@@ -63,6 +63,7 @@ OPTIONS: dict[str, t.Any] = {
         "required_one_of": [["http", "tcp"]],
         "mutually_exclusive": [["http", "tcp"]],
     },
+    "confirm_timeout": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -73,6 +74,9 @@ _LAST = 65535
 
 _MOST_SECONDS = 600
 """How long a check may take at most: the host's lock is held meanwhile."""
+
+_LONGEST_WAIT = 86400
+"""Seconds after which a change is taken back at the latest."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -267,6 +271,15 @@ def _verify(given: t.Mapping[str, t.Any] | None, name: str) -> Verify | None:
     return Verify(host, port, path, http.get("status"), timeout)
 
 
+def _confirm_timeout(given: str | None, name: str) -> float | None:
+    if given is None:
+        return None
+    timeout = parse_seconds(given, f"{name}: confirm_timeout")
+    if not 1 <= timeout <= _LONGEST_WAIT:
+        raise InvalidOption(f"{name}: confirm_timeout: {given!r} is not between 1s and 24h")
+    return timeout
+
+
 def _service_address(given: t.Mapping[str, t.Any], name: str) -> ServiceAddress:
     option = f"{name}: service_addresses"
     address, to = _target(given["address"], f"{option}: address"), _target(given["to"], f"{option}: to")
@@ -295,4 +308,5 @@ def parse(options: t.Mapping[str, t.Any]) -> PortmapSpec:
         service_addresses=tuple(sorted(services, key=lambda service: (service.six, service.address))),
         present=options["state"] == "present",
         verify=_verify(options.get("verify"), name),
+        confirm_timeout=_confirm_timeout(options.get("confirm_timeout"), name),
     )

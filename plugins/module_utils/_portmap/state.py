@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._host import boot, firewalls, hosts, iproute, nft, sockets
+from .._host import boot, firewalls, hosts, iproute, nft, revert, sockets
 from .._host.files import read_text
 from .._host.nfnetlink import ChangedMeanwhile, Reader, generation
 from .._host.probe import now
@@ -21,6 +21,7 @@ from .._host.sockets import Listener
 from . import listing, render
 from .elements import Elements, Key, port_keys
 from .model import PortmapSpec, from_record
+from .unconfirmed import Owners, owners_of
 
 LAYER = "portmap"
 TABLE_FILE = _paths.ETC + "/nat.nft"
@@ -52,6 +53,7 @@ class World:
     warnings: tuple[str, ...] = ()
     services: t.Mapping[str, Record] = field(default_factory=dict)
     booted: frozenset[str] = frozenset()
+    unconfirmed: Owners = field(default_factory=dict)
 
 
 def new_ports(specs: t.Iterable[PortmapSpec], elements: t.Mapping[Key, tuple[str, str]]) -> set[int]:
@@ -139,11 +141,14 @@ def observe(specs: t.Sequence[PortmapSpec]) -> World:
         warnings=warnings.result(),
         services=load_records("service"),
         booted=hosts.booted(),
+        unconfirmed=owners_of(load_records(revert.LAYER)),
     )
 
 
-def describe(spec: PortmapSpec, most: int | None = SHOWN) -> dict[str, t.Any]:
+def describe(spec: PortmapSpec, unconfirmed: bool, most: int | None = SHOWN) -> dict[str, t.Any]:
     """What an owner publishes, as results show it: at most `most` of its mappings, the rest counted."""
+    if not spec.present:
+        return {"name": spec.name, "state": "absent", "unconfirmed": unconfirmed}
     shown = spec.mappings[:most]
     return {
         "name": spec.name,
@@ -151,6 +156,7 @@ def describe(spec: PortmapSpec, most: int | None = SHOWN) -> dict[str, t.Any]:
         "service_addresses": [service.record() for service in spec.service_addresses],
         "exposed": [mapping.record() for mapping in shown if mapping.exposed],
         "omitted": len(spec.mappings) - len(shown),
+        "unconfirmed": unconfirmed,
     }
 
 
@@ -158,8 +164,9 @@ def observe_all() -> list[dict[str, t.Any]]:
     """All owners, and whether the kernel has all their elements (`applied`)."""
     elements, skeleton = _read_table()
     found = []
+    unconfirmed = owners_of(load_records(revert.LAYER))
     for name, record in sorted(load_records(LAYER).items()):
         spec = from_record(name, record.spec)
         applied = skeleton is not None and all(elements.get(key) == value for key, value in spec.elements.items())
-        found.append({**describe(spec, None), "project": record.project, "applied": applied})
+        found.append({**describe(spec, name in unconfirmed, None), "project": record.project, "applied": applied})
     return found

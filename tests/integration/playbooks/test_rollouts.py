@@ -280,6 +280,56 @@ def test_deployments_at_once_are_as_if_one_after_the_other(web: Site, tmp_path: 
     assert web.world.sh("ls /run/isolation").split().count("lease.json") == 0
 
 
+def _kill(play: subprocess.Popen[str]) -> None:
+    """End a play at once. The process that entered the world has it as its child."""
+    for child in pathlib.Path(f"/proc/{play.pid}/task/{play.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    play.wait()
+
+
+def test_a_deployment_that_dies_after_the_ports_were_led_elsewhere_is_taken_back(web: Site) -> None:
+    """F1: by the host itself, since nobody confirms; no request is lost, and the next run ends it."""
+    web.variables["isolation_rollout"]["confirm_timeout"] = "5s"
+    web.changed("deploy")
+    client = load(web, f"http://{HOST4}:8080/")
+    web.service["environment"]["RELEASE"] = "2"
+    play = web.start("deploy")
+    token = pathlib.Path(f"/proc/{web.world.pid}/root/etc/isolation/unconfirmed/token")
+    deadline = time.monotonic() + 120
+    while not token.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    _kill(play)
+    deadline = time.monotonic() + 30
+    while token.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert web.get(f"http://{HOST4}:8080/") == "1"
+    web.changed("deploy")
+    assert web.get(f"http://{HOST4}:8080/") == "2"
+    assert len(running(web)) == 1
+    web.settled()
+    for name, count in stop(client).items():
+        assert (count["refused"], count["lost"]) == (0, 0), (name, count)
+
+
+def test_ports_that_do_not_answer_lead_back(web: Site) -> None:
+    """The gate asks the instance, `verify` the published port, as users do."""
+    web.service["verify"] = {"http": {"url": "http://127.0.0.1:8080/"}, "timeout": "3s"}
+    web.changed("deploy")
+    web.service["environment"]["RELEASE"] = "2"
+    web.service["verify"]["http"]["status"] = 418
+    failed = web.play("deploy", check=False)
+    assert failed.returncode != 0
+    assert "verify of web" in failed.stdout
+    assert "The earlier ports are back" in failed.stdout
+    assert web.get(f"http://{HOST4}:8080/") == "1"
+    assert len(running(web)) == 1
+    del web.service["verify"]["http"]["status"]
+    web.changed("deploy")
+    assert web.get(f"http://{HOST4}:8080/") == "2"
+
+
 def test_what_a_killed_deployment_has_left_is_gone_on_with(web: Site) -> None:
     """F1, F8: the play is killed at some moment after another; the host serves throughout, and the next run ends it."""
     web.changed("deploy")
@@ -288,10 +338,7 @@ def test_what_a_killed_deployment_has_left_is_gone_on_with(web: Site) -> None:
         web.service["environment"]["RELEASE"] = str(number)
         play = web.start("deploy")
         time.sleep(seconds)
-        # The process that entered the world has the play as its child.
-        for child in pathlib.Path(f"/proc/{play.pid}/task/{play.pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
-        play.wait()
+        _kill(play)
         assert web.get(f"http://{HOST4}:8080/") in {str(number - 1), str(number)}
         web.changed("deploy")
         (left,) = running(web)
