@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import enter, health, hosts, oci, secrets, systemd, volumes
+from .._host import enter, health, hosts, oci, runit, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, UpdateFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -199,7 +199,11 @@ def _plan_present(
     own = [change for change in changes if not change.key.startswith("replaces ")]
     steps, finish = _actions(want, instance, world, own, old, hidden.reload, draining)
     if not set(map(systemd.unit_file, output.units(spec.name))).isdisjoint(stale_files(want, instance)):
-        finish.insert(0, systemd.Dismiss(output.units(spec.name)))
+        # Units whose files are gone have forgotten that the pipe is to go with them.
+        finish[:0] = [
+            systemd.Dismiss(output.units(spec.name)),
+            RemoveFile(runit.output_pipe(spec.name), runit.OUTPUT),
+        ]
     return Plan(
         spec.name,
         tuple(changes),

@@ -71,7 +71,8 @@ def test_it_goes_when_it_is_not_asked_for_any_more() -> None:
     removed = [step.path for step in done.prepare if isinstance(step, RemoveFile)]
     assert removed == [f"{UNITS}{PIPED}.service", f"{UNITS}{PIPED}.socket"]
     assert kinds(done.steps) == ["SaveRecord", "Start"]
-    assert kinds(done.finish) == ["Dismiss", "AwaitHealth"]
+    assert kinds(done.finish) == ["Dismiss", "RemoveFile", "AwaitHealth"]
+    assert done.finish[1] == RemoveFile("/run/isolation/output/web-1", "/run/isolation/output")
     assert not one(spec("web-1", service="web", standard_output="pipe"), host(standard_output="pipe")).changes
 
 
