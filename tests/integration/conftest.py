@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -33,8 +34,23 @@ def requirements() -> None:
         pytest.fail(f"missing on this machine: {', '.join(missing)}: run tests/tools/host-packages")
 
 
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
+    """Let a test that measures times (mark `alone`) run while no other does; workers are processes, so that locks of files tell them apart.
+
+    Whoever wants to begin waits at the door first, so that one that wants to be alone is not kept out by those that come after it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
 @pytest.fixture
-def world() -> t.Iterator[World]:
+def world(turn: None) -> t.Iterator[World]:
     """A fresh host with its neighbours."""
     with World() as made:
         yield made

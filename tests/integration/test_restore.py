@@ -14,6 +14,8 @@ import pytest
 from standins import CLOSED, Sender, Service, ask, serve
 from world import COLLECTIONS, HOST4, HOST6, World
 
+pytestmark = pytest.mark.alone
+
 HELPER = COLLECTIONS / "ansible_collections/daemonless/isolation/plugins/module_utils/_host/helpers/restore.py"
 
 LAUNCHER = """

@@ -14,6 +14,8 @@ import pytest
 from slices import SPIN, Inside, busy, read
 from world import World
 
+pytestmark = pytest.mark.alone
+
 Start = t.Callable[..., Inside]
 WRITE = """
 import mmap, os, sys, time

@@ -9,7 +9,10 @@ from __future__ import annotations
 import time
 import typing as t
 
+import pytest
 from services import Host
+
+pytestmark = pytest.mark.alone
 
 BOMB = """
 import os

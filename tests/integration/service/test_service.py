@@ -142,6 +142,7 @@ def test_a_slice_of_the_same_name(host: Host) -> None:
     assert difference(before, world.snapshot()) == {}
 
 
+@pytest.mark.alone
 def test_comes_back_and_changes_take_the_effect_that_they_tell(host: Host) -> None:
     world = host.world
     first = host.run("web")
@@ -331,6 +332,7 @@ def test_many_at_once_have_addresses_of_their_own(host: Host) -> None:
     assert len(groups) == 4
 
 
+@pytest.mark.alone
 def test_a_service_that_keeps_ending_waits_longer_each_time(host: Host) -> None:
     world = host.world
     host.rootfs("web")

@@ -123,6 +123,7 @@ def test_reload_by_a_command(host: Host) -> None:
     assert host.see("web")["pid"] == first["pid"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 def test_stop(host: Host, runtime: str) -> None:
     """The signal reaches the program through its init; what does not end in time is killed."""
