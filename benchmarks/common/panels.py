@@ -17,11 +17,15 @@ RowT = t.TypeVar("RowT")
 
 @dataclasses.dataclass(frozen=True)
 class Panel(t.Generic[RowT]):
-    """One diagram: its title, and what it shows of a row. `floor` are limits that the vertical axis reaches at least."""
+    """One diagram: its title, and what it shows of a row. `floor` are limits that the vertical axis reaches at least; `across` and `number` are
+    the horizontal axis, where it is another one than that of all.
+    """
 
     title: str
     value: t.Callable[[RowT], float | None]
     floor: tuple[float, float] | None = None
+    across: str | None = None
+    number: t.Callable[[RowT], int] | None = None
 
 
 def draw(
@@ -41,12 +45,14 @@ def draw(
 
     canvas = Canvas(figsize=(9, 6.5), layout="constrained")
     axes = canvas.subplots(2, 2).flat
+    named = {}
     for axis, panel in zip(axes, panels):
-        for subject in run.subjects:
-            points = [(number(row), panel.value(row)) for row in subject.rows if number(row) and panel.value(row)]
+        along = panel.number or number
+        for index, subject in enumerate(run.subjects):
+            points = [(along(row), panel.value(row)) for row in subject.rows if along(row) and panel.value(row)]
             if points:
-                axis.plot(*zip(*points), marker="o", label=subject.name)
-        axis.set(title=panel.title, xlabel=f"N, {across}", xscale="log", yscale="log")
+                (named[subject.name],) = axis.plot(*zip(*points), marker="o", color=f"C{index}", label=subject.name)
+        axis.set(title=panel.title, xlabel=f"N, {panel.across or across}", xscale="log", yscale="log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_minor_formatter(NullFormatter())
         for scale in (axis.xaxis, axis.yaxis):
@@ -55,6 +61,5 @@ def draw(
             low, high = axis.get_ylim()
             axis.set_ylim(min(panel.floor[0], low), max(panel.floor[1], high))
         axis.grid(visible=True, which="major", alpha=0.4)
-    handles, labels = axis.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=4)
+    canvas.legend([*named.values()], [*named], loc="outside lower center", ncols=4)
     canvas.savefig(path, format="svg", metadata={"Date": None})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.daemonless.isolation.benchmarks.common.figures import Figure, Run, Subject
+from ansible_collections.daemonless.isolation.benchmarks.converge import figures as converge
+from ansible_collections.daemonless.isolation.benchmarks.converge.table import table as converge_table
 from ansible_collections.daemonless.isolation.benchmarks.ports.figures import Latency, Row
 from ansible_collections.daemonless.isolation.benchmarks.ports.scatter import scattered
 from ansible_collections.daemonless.isolation.benchmarks.ports.table import table
@@ -95,3 +97,28 @@ def test_service_table() -> None:
     assert (found["start to service, s"], found["all of them, s"], found["again, s"]) == ("0.030", "6.50", "")
     assert (found["beside each, MB"], found["processes beside each"], found["engine, MB"]) == ("0.25", "2", "0.00")
     assert "* theirs: broken" in service_table(run)
+
+
+def test_converge_table() -> None:
+    """The same of whole playbooks: wall clock and processor time of one host, and of several what each of them costs."""
+
+    def figures(*values: float) -> dict[str, Figure]:
+        return {step: Figure(value, value, value, 1) for step, value in zip(converge.STEPS, values)}
+
+    one = converge.Row(50, wall=figures(18, 3.5, 4.5, 7), cpu=figures(12, 3, 4, 5))
+    many = converge.Row(5, 20, over_ssh=True, wall=figures(80, 30), cpu=figures(40, 10))
+    subjects = [
+        Subject("ours", [one]),
+        Subject[converge.Row]("theirs", [converge.Row(10)], "broken"),
+        Subject("over ssh", [many]),
+    ]
+    text = converge_table(Run("today", {}, subjects))
+    wall, cpu, fleet = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        for block in text.split("\n\n")[:3]
+    )
+    assert wall[0] == ["way", "services", "first, s", "again, s", "change of one, s", "remove, s"]
+    assert wall[2:] == [["ours", "50", "18.0", "3.50", "4.50", "7.00"], ["theirs", "10", "", "", "", ""]]
+    assert cpu[2] == ["ours", "50", "12.0", "3.00", "4.00", "5.00"]
+    assert fleet[2:] == [["over ssh", "20", "5", "80.0", "4.00", "2.00", "30.0", "1.50", "0.500"]]
+    assert "* theirs: broken" in text

@@ -128,11 +128,10 @@ class Health:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a start must reach, in seconds, and whether what was there before comes back otherwise."""
+    """What a start must reach, in seconds."""
 
     min_healthy_time: float = 0.5
     deadline: float = 60.0
-    auto_revert: bool = True
 
 
 @dataclass(frozen=True)
