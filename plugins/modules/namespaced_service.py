@@ -623,6 +623,12 @@ options:
         description: How long that may take.
         type: str
         default: 1m
+      auto_revert:
+        description:
+          - Whether the instance that O(replaces) names runs again if it is not reached, or, with O(beside), the new one is stopped.
+          - V(false) leaves the new one as it is, so that one can look into it. With O(beside) the other one serves on. With O(replaces) nobody serves.
+        type: bool
+        default: true
   drain:
     description:
       - Before it is told to stop, it is waited until nobody is connected with it. That is, until no TCP connection from outside is left on the ports that it

@@ -24,6 +24,9 @@ SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "root
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
 
 
+_GATE = {"min_healthy_time": "min_healthy_time", "deadline": "healthy_deadline", "auto_revert": "auto_revert"}
+"""Words of namespaced_service's gate, and those of a rollout."""
+
 _WORK = 600
 """Seconds that unpacking images, starting and stopping may take on a slow host."""
 
@@ -159,7 +162,7 @@ def _rootfs_options(service: Data) -> Data:
 
 def _place(stands: Standing, rollout: Data) -> Data:
     """What starts the wanted instance: beside the one that serves, or in its place."""
-    found: Data = {"gate": {"min_healthy_time": rollout["min_healthy_time"], "deadline": rollout["healthy_deadline"]}}
+    found: Data = {"gate": {word: rollout[key] for word, key in _GATE.items()}}
     old = stands.old
     if old is not None and _started(old):
         found["replaces" if strategy(stands.service) == RECREATE else "beside"] = old["name"]
@@ -331,7 +334,9 @@ def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str
         "portmaps": [entry for entry in portmaps if entry is not None],
         "ended": [{"instance": one.wanted, "elements": _ended(one, declared)} for one in wave],
         "returns": [
-            {"name": one.wanted, "state": "stopped"} for one in wave if "beside" in elements[one.name]["service"]
+            {"name": one.wanted, "state": "stopped"}
+            for one in wave
+            if declared["rollout"]["auto_revert"] and "beside" in elements[one.name]["service"]
         ],
     }
 

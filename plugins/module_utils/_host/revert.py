@@ -162,6 +162,9 @@ class Arm:
         :raises ToolError: nothing can wait; nothing is left.
         """
         earlier = _token()
+        if self.timeout is None and earlier is None:  # one that was interrupted before it had changed anything
+            Disarm().run()
+            return
         for path in (*self._stale(), GONE):
             if path not in dict(self.files):
                 remove_file(path)
@@ -170,14 +173,14 @@ class Arm:
         SaveRecord(self.record).run()
         write_atomic(HELPER, _TEXT, 0o755)
         write_atomic(SCRIPT, _SCRIPT_TEXT)
-        if self.timeout is None and earlier is not None:
+        if self.timeout is None:
             return
         token = os.urandom(6).hex()
         write_atomic(_TOKEN, f"{token} {(read_text(_BOOT_ID) or '').strip()}\n", 0o600)
         if earlier is not None:
             _stop_waiting(earlier)
         try:
-            _wait(token, self.timeout or 0.0)
+            _wait(token, self.timeout)
         except (ToolError, OSError):
             Disarm().run()
             raise

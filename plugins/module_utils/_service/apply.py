@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Steps of services: start, stop, replace, remove, and wait until one is well."""
+"""Steps of services: start, stop, replace and remove."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from .._host import (
     joins,
     nft,
     oci,
-    probe,
-    restarts,
     runit,
     secrets,
     systemd,
@@ -35,14 +33,11 @@ from .._host.libexec import path as helper_path
 from .._host.records import load_records
 from .failing import log_tail
 from .instances import Running, find_running
-from .spec import Gate, Health
 from .supervise import unit_name
 
 LOG_LINES = 10
 OUTPUT = 2000
 """Characters of what a failed command has said."""
-TOO_OFTEN = 3
-"""Ends of a service during its gate that settle the matter before the deadline."""
 
 
 class ServiceError(IsolationError):
@@ -261,75 +256,6 @@ class Reload:
             systemd.Systemctl("reload", (unit_name(self.handle.name),)).run()
         else:
             runit.control(runit.directory(self.handle.name), "h")
-
-
-@dataclass(frozen=True)
-class AwaitHealth:
-    """Step: wait until an instance has run for long enough and is well. From then on it is started at boot instead of `old`."""
-
-    handle: Handle
-    gate: Gate
-    health: Health | None
-    address: str | None
-    old: Handle | None = None
-    beside: bool = False
-    waits: t.ClassVar[bool] = True
-
-    def run(self) -> None:
-        """Wait.
-
-        :raises ServiceError: it is not well in time; `old`, if there is one, runs again, and one that was started beside another is stopped.
-        """
-        trouble = self._watch()
-        if trouble is not None:
-            message = f"{self.handle.name}: {trouble}{self.handle.log()}"
-            give_up(self.handle, self.old, message)
-            if self.beside:
-                self.handle.stop()
-                self.handle.at_boot(False)
-                message += f"\n{self.handle.name} was stopped; what serves was left as it is"
-            raise ServiceError(message)
-        if self.beside or self.old is not None:
-            self.handle.at_boot(True)
-        if self.old is not None:
-            self.old.at_boot(False)
-
-    def _watch(self) -> str | None:
-        """None once it is well, or what is wrong with it."""
-        deadline = probe.now() + self.gate.deadline
-        was_well, failures = False, 0
-        trouble = "it did not start"
-        while True:
-            running = self.handle.running()
-            if running is not None:
-                answer = self._ask()
-                if answer is None:
-                    was_well, failures = True, 0
-                    if running.age >= self.gate.min_healthy_time:
-                        return None
-                    trouble = f"it has run for less than {self.gate.min_healthy_time:g} s"
-                else:
-                    trouble = answer
-                    failures += 1
-                    if self.health is not None and was_well and failures >= self.health.retries:
-                        return f"it was well, and then not any more, {failures} times in a row: {trouble}"
-            if restarts.read(self.handle.name).count >= TOO_OFTEN:
-                return f"it has ended {TOO_OFTEN} times since its start"
-            if probe.now() >= deadline:
-                return f"not well within {self.gate.deadline:g} s: {trouble}"
-            probe.pause(self._interval(was_well))
-
-    def _ask(self) -> str | None:
-        if self.health is None or (self.address is None and self.health.kind != "exec"):
-            return None
-        return asking.ask_one(asking.check_of(self.handle.name, self.health.canonical(), self.address))
-
-    def _interval(self, was_well: bool) -> float:
-        if self.health is None:
-            return 0.05
-        # Looks at one that runs may be rare; a start is not to wait for the next of them.
-        interval = min(self.health.interval, 0.5) if self.health.on_failure else self.health.interval
-        return interval if was_well else min(interval, 0.2)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ OPTIONS: dict[str, t.Any] = {
         "options": {
             "min_healthy_time": {"type": "str", "default": "500ms"},
             "deadline": {"type": "str", "default": "1m"},
+            "auto_revert": {"type": "bool", "default": True},
         },
     },
     "drain": {"type": "dict", "options": {"timeout": {"type": "str", "default": "30s"}}},

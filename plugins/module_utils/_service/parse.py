@@ -234,7 +234,7 @@ def _gate(given: t.Mapping[str, t.Any] | None, name: str) -> Gate:
     deadline = parse_seconds(given["deadline"], f"{name}: gate: deadline")
     if deadline <= least:
         raise InvalidOption(f"{name}: gate: deadline must be longer than min_healthy_time")
-    return Gate(least, deadline)
+    return Gate(least, deadline, given["auto_revert"])
 
 
 def _check_workdir(value: str, name: str) -> str:

@@ -27,6 +27,7 @@ from .changes import KNOWN_FILES, effect_of, instance_changes, linked, shown_add
 from .desired import Desired, desired
 from .drain import Draining, plan_drain
 from .environment import with_files
+from .gate import AwaitHealth
 from .instances import LAYER, Instance, describe, directory
 from .joins import Joins
 from .names import Names
@@ -161,7 +162,7 @@ def _actions(
     if reload and not start and not again:
         steps.append(apply.Reload(handle, spec.reload_command, spec.gate.deadline))
     return steps, [
-        apply.AwaitHealth(
+        AwaitHealth(
             handle, spec.gate, spec.health, want.address, old[1] if old else None, beside=spec.beside is not None
         )
     ]

@@ -15,6 +15,7 @@ from . import apply
 from .apply import Handle
 from .changes import effect_of, state_changes
 from .drain import Draining, plan_drain
+from .gate import AwaitHealth
 from .instances import LAYER, Instance, describe
 from .others import check_beside, recorded_handle, replaced
 from .promises import ServiceRefused
@@ -100,7 +101,7 @@ def _start(
         steps.append(apply.Start(handle, instance.running is not None or instance.wanted, old))
     elif old is not None:
         steps.append(apply.Stop(old))
-    gate = apply.AwaitHealth(
+    gate = AwaitHealth(
         handle, spec.gate, _health(record), health.address_of(record.assigned), old, beside=spec.beside is not None
     )
     return steps, [gate]

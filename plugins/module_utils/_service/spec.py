@@ -128,10 +128,11 @@ class Health:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a start must reach, in seconds."""
+    """What a start must reach, in seconds, and whether what was there before comes back otherwise."""
 
     min_healthy_time: float = 0.5
     deadline: float = 60.0
+    auto_revert: bool = True
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,22 @@ def test_a_deployment_that_dies_after_the_ports_were_led_elsewhere_is_taken_back
         assert (count["refused"], count["lost"]) == (0, 0), (name, count)
 
 
+def test_a_release_that_is_not_well_is_left_for_who_wants_to_look_into_it(web: Site) -> None:
+    web.variables["isolation_rollout"].update(auto_revert=False, healthy_deadline="3s")
+    web.changed("deploy")
+    web.service["environment"].update(RELEASE="2", ILL="1")
+    for _time in range(2):
+        failed = web.play("deploy", check=False)
+        assert failed.returncode != 0
+        assert "was left as it is" in failed.stdout
+        assert web.get(f"http://{HOST4}:8080/") == "1"
+        assert len(running(web)) == 2
+    web.service["environment"] = {"RELEASE": "3"}
+    web.changed("deploy")
+    assert web.get(f"http://{HOST4}:8080/") == "3"
+    assert len(running(web)) == 1
+
+
 def test_ports_that_do_not_answer_lead_back(web: Site) -> None:
     """The gate asks the instance, `verify` the published port, as users do."""
     web.service["verify"] = {"http": {"url": "http://127.0.0.1:8080/"}, "timeout": "3s"}

@@ -142,3 +142,14 @@ def test_a_check_that_fails_leaves_nothing_armed(stage: World) -> None:
     assert "The earlier ports are back" in failed["msg"]
     assert stage.sh(SLEEPERS) == "0\n"
     assert difference(before, stage.snapshot()) == {}
+
+
+def test_what_was_interrupted_before_its_change_leads_nowhere(stage: World) -> None:
+    """Whoever comes next forgets it."""
+    stage.apply("nat_portmap", **web("old"))
+    stage.apply("nat_portmap", **web("new", confirm_timeout="1h"))
+    stage.sh("kill $(cat /run/isolation/revert.pid); rm /etc/isolation/unconfirmed/token")
+    other = {"name": "other", "mappings": [{"host_port": 9000, "address": ADDRESSES["new"], "port": 3000}]}
+    stage.apply("nat_portmap", **other)
+    assert served(stage) == "new"
+    assert stage.sh("ls -d /etc/isolation/unconfirmed /usr/local/libexec/isolation/revert 2>/dev/null || :") == ""

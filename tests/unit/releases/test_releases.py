@@ -33,6 +33,7 @@ ROLLOUT = {
     "min_healthy_time": "1s",
     "healthy_deadline": "1m",
     "drain_timeout": "5s",
+    "auto_revert": True,
     "keep_releases": 2,
     "services_at_once": 10,
 }
@@ -114,7 +115,7 @@ def test_each_layer_on_a_clean_host() -> None:
     assert plan["rootfs"] == [{"name": name, "service": "web", "source": WEB["rootfs"]["source"]}]
     (service,) = plan["services"]
     assert service["name"] == service["rootfs"] == name
-    assert service["gate"] == {"min_healthy_time": "1s", "deadline": "1m"}
+    assert service["gate"] == {"min_healthy_time": "1s", "deadline": "1m", "auto_revert": True}
     assert "replaces" not in service
     assert not {"ports", "resources"} & set(service)
     assert plan["remove"] == {"services": [], "rootfs": [], "slices": []}

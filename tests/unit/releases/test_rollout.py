@@ -184,6 +184,14 @@ def test_those_that_wait_for_each_other_are_for_the_module_to_refuse() -> None:
     assert len(host_plan({}, declared(services))["services"]) == 2
 
 
+@pytest.mark.parametrize("auto_revert", [True, False])
+def test_what_is_not_well_is_stopped_unless_somebody_wants_to_look_into_it(auto_revert: bool) -> None:
+    data = declared([WEB], rollout={**ROLLOUT, "auto_revert": auto_revert})
+    (wave,) = _rollout.host_plan({"services": [instance("web", OLD, "started")]}, data)["waves"]
+    assert wave["services"][0]["gate"]["auto_revert"] is auto_revert
+    assert len(wave["returns"]) == auto_revert
+
+
 def test_what_failed_neither_gets_ports_nor_ends_what_serves() -> None:
     api = {**WEB, "name": "api", "ports": [{"host_port": 81, "port": 3000}]}
     info = {

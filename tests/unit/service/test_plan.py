@@ -24,7 +24,6 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._plan import 
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.state import RootfsView
 from ansible_collections.daemonless.isolation.plugins.module_utils._service import supervise
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.apply import (
-    AwaitHealth,
     DropHelpers,
     Look,
     Refuse,
@@ -32,6 +31,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.appl
     Supervise,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import digest
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.gate import AwaitHealth
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.instances import Instance, Running
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import SaveRecord
-from ansible_collections.daemonless.isolation.plugins.module_utils._service.apply import AwaitHealth
+from ansible_collections.daemonless.isolation.plugins.module_utils._service.gate import AwaitHealth
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.options import OPTIONS
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.parse import parse
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
