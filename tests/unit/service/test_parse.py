@@ -138,7 +138,12 @@ def test_what_was_asked_for_has_one_form() -> None:
 
 def test_what_does_not_describe_the_service_is_not_kept() -> None:
     plain = spec().record()
-    assert spec(state="stopped", gate={"min_healthy_time": "1s", "deadline": "9s"}, replaces="old").record() == plain
+    assert (
+        spec(
+            state="stopped", gate={"min_healthy_time": "1s", "deadline": "9s", "auto_revert": True}, replaces="old"
+        ).record()
+        == plain
+    )
     assert spec(runtime_policy="strict", id_base=1 << 21).record() == plain
 
 

@@ -196,7 +196,7 @@ LIVE: list[dict[str, t.Any]] = [
     {"restart": {"policy": "no", "delay": "1s", "max_delay": "2s"}},
 ]
 UNSEEN: list[dict[str, t.Any]] = [
-    {"gate": {"min_healthy_time": "1s", "deadline": "9s"}},
+    {"gate": {"min_healthy_time": "1s", "deadline": "9s", "auto_revert": True}},
     {"runtime_policy": "strict"},
     {"state": "present"},
     {"replaces": "gone"},

@@ -44,7 +44,7 @@ def test_stopping_one_by_its_name_leads_nobody_to_it_first() -> None:
 def test_starting_one_by_its_name_waits_for_what_its_record_asks_for() -> None:
     asked = spec("web-1", **WEB)
     stopped = but(settled(asked), "web-1", running=None, wanted=False, at_boot=False)
-    start = one(named(state="started", gate={"min_healthy_time": "1s", "deadline": "9s"}), stopped)
+    start = one(named(state="started", gate={"min_healthy_time": "1s", "deadline": "9s", "auto_revert": True}), stopped)
     assert kinds(start.prepare + start.steps) == ["Boot", "Start"]
     (gate,) = start.finish
     assert isinstance(gate, AwaitHealth)
