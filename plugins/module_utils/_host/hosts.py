@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import typing as t
 from dataclasses import dataclass
 
 from .. import _paths, _siblings
@@ -39,12 +41,21 @@ def service_addresses() -> tuple[_siblings.ServiceAddress, ...]:
 
 @dataclass(frozen=True)
 class RenewHosts:
-    """Step: let the hosts files of all instances of a project say who is there now."""
+    """Step: let the hosts files of all instances of a project say who is there now.
+
+    It is taken as soon as an element is well, not when all are: another one may be waited for that is not well until it finds this one.
+    """
 
     project: str
+    waits: t.ClassVar[bool] = True
+    _one_at_a_time: t.ClassVar[threading.Lock] = threading.Lock()
 
     def run(self) -> None:
         """Look at the records as they are now, whatever came of other elements, and write what differs."""
+        with self._one_at_a_time:
+            self._renew()
+
+    def _renew(self) -> None:
         records = load_records("service")
         directory = _siblings.Directory(records, booted(), service_addresses())
         for record in records.values():

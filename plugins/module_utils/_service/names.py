@@ -71,7 +71,10 @@ class Names:
             if service in owners:
                 line = Change(f"name {name}", before or None, after or None)
                 lines.setdefault(owners[service], []).append(line)
-        return [self._with(self._whole(plan), lines.get(index, [])) for index, plan in enumerate(plans)]
+        return [
+            self._with(self._whole(plan), lines.get(index, []), bool(spec.replaces or spec.beside))
+            for index, (plan, spec) in enumerate(zip(plans, self._specs))
+        ]
 
     def _whole(self, plan: Plan) -> Plan:
         """A new instance's file is written once, with those that come with it."""
@@ -88,8 +91,9 @@ class Names:
 
         return replace(plan, prepare=tuple(whole(step) for step in plan.prepare))
 
-    def _with(self, plan: Plan, lines: t.Sequence[Change]) -> Plan:
-        if not lines:
+    def _with(self, plan: Plan, lines: t.Sequence[Change], takes_over: bool) -> Plan:
+        """One that takes another's place has the name from when it is well, also for those that start with the same task."""
+        if not lines and not (takes_over and plan.changed and len(self._specs) > 1):
             return plan
         return replace(plan, changes=(*plan.changes, *lines), finish=(*plan.finish, RenewHosts(self._project)))
 

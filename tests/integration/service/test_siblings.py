@@ -131,3 +131,21 @@ def test_two_that_start_together_know_each_other_from_the_start(host: Host) -> N
     results = {entry["name"]: entry["service"] for entry in done["results"]}
     for name, other in (("one", "two"), ("two", "one")):
         assert f"found {own(results[other])[0]}" in host.log(name)
+
+
+def test_who_waits_for_another_that_is_replaced_by_the_same_task_finds_it_by_name(host: Host) -> None:
+    """A database and what asks it get new releases at once: the one is well only when it finds the other's new instance."""
+    world = host.world
+    world.apply("bridge", name="iso5", addresses=["10.75.0.1/24"])
+    on: dict[str, t.Any] = {"networks": [{"bridge": "iso5"}]}
+    host.run("db-1", service="db", **on)
+    for name, service in (("db-2", "db"), ("web-1", "web")):
+        host.rootfs(name, service=service)
+    reach = "import socket; socket.create_connection(('db', 80), timeout=1)"
+    web = host.options(
+        "web-1", service="web", requires=["db"], health={"exec": {"command": ["/usr/bin/python3", "-c", reach]}}, **on
+    )
+    both = world.apply("namespaced_service", aggregate=[web, host.options("db-2", service="db", replaces="db-1", **on)])
+    asks, asked_for = (entry["service"] for entry in both["results"])
+    assert names(host, "web-1")["db"] == own(asked_for)[:1]
+    assert asks["state"] == "started"
