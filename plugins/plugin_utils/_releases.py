@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import typing as t
 
-from . import _secrets, _strategies
+from . import _replicas, _secrets, _strategies
 
 Data = t.Dict[str, t.Any]
 
@@ -22,8 +21,6 @@ RELEASE_FORMAT = 1
 """Changes only if the same declaration must give another release: a new format replaces every instance everywhere."""
 
 RELEASE_LENGTH = 7
-RELEASE = re.compile(f"[0-9a-f]{{{RELEASE_LENGTH}}}")
-"""What a release looks like."""
 
 LIVE = frozenset(
     {
@@ -31,6 +28,7 @@ LIVE = frozenset(
         "resources",
         "ports",
         "service_address",
+        "replicas",
         "health",
         "gate",
         "restart",
@@ -121,6 +119,9 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]], values: t.Any = None
             wrong = _strategies.wrong(service)
             if wrong:
                 raise PlanError(f"service {name} ({variable}): strategy: {wrong}")
+            too_many = _replicas.wrong(service)
+            if too_many:
+                raise PlanError(f"service {name} ({variable}): replicas: {too_many}")
             exposed = _secrets.wrong(service, values)
             if exposed:
                 raise PlanError(f"service {name} ({variable}): {exposed}")

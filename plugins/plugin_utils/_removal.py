@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ._releases import RELEASE, Data, PlanError
+from . import _replicas
+from ._releases import Data, PlanError
 
 
 def orphans(services: t.Sequence[Data], info: Data, project: str, limit: int) -> list[Data]:
@@ -42,8 +43,8 @@ def unused(info: Data, project: str, names: t.Container[str], wanted: t.Containe
     taken = {entry["name"] for entry in info.get("services", [])}
 
     def idle(name: str) -> bool:
-        service, _dash, digest = name.rpartition("-")
-        return service in names and bool(RELEASE.fullmatch(digest)) and name not in taken and name not in wanted
+        parts = _replicas.parts(name)
+        return parts is not None and parts[0] in names and name not in taken and name not in wanted
 
     rootfs = [entry["name"] for entry in info.get("rootfs", []) if entry.get("project") == project]
     slices = [entry["name"] for entry in info.get("slices", []) if entry.get("project") == project]

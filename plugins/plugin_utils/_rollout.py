@@ -12,15 +12,15 @@ Note: this is private to the collection, and may change at any time.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
 from ..module_utils._errors import InvalidOption
 from ..module_utils._units import parse_seconds
-from . import _removal
-from ._releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services, release
+from . import _removal, _replicas
+from ._releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services
+from ._standing import Replicas, Standing, is_held, standing, started
 from ._strategies import RECREATE, strategy
 
-SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "rootfs", "strategy", "verify"})
+SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "replicas", "rootfs", "strategy", "verify"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
 
 
@@ -29,120 +29,6 @@ _GATE = {"min_healthy_time": "min_healthy_time", "deadline": "healthy_deadline",
 
 _WORK = 600
 """Seconds that unpacking images, starting and stopping may take on a slow host."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A declared service on a host: the instance that is wanted, and those that are there.
-
-    `there` is the wanted instance, `serving` the one that ports lead to at present, or that runs if none does; `running` are all others
-    that run, `others` all others, the ones to keep first. `held` is the release that was wanted and is held back.
-    """
-
-    service: Data
-    wanted: str
-    there: Data | None
-    serving: Data | None
-    running: tuple[Data, ...]
-    others: tuple[Data, ...]
-    held: str | None = None
-    declared: bool = True
-
-    @property
-    def name(self) -> str:
-        """The service's."""
-        return str(self.service["name"])
-
-    @property
-    def old(self) -> Data | None:
-        """The instance that serves in place of the wanted one."""
-        return self.serving if self.serving is not None and self.serving["name"] != self.wanted else None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the wanted one runs, serves and is alone."""
-        runs = self.there is not None and self.there.get("state") == "started"
-        return runs and self.old is None and not self.running
-
-
-def _targets(info: Data, project: str, service: str) -> set[str]:
-    """The addresses that a service's ports and service addresses lead to."""
-    found: set[str] = set()
-    for portmap in info.get("portmaps", []):
-        if portmap.get("name") != service or portmap.get("project") not in (None, project):
-            continue
-        for mapping in portmap.get("mappings") or []:
-            found.update(str(one.get("address")) for one in (mapping, *(mapping.get("backends") or [])))
-        found.update(str(one["to"]) for one in portmap.get("service_addresses") or [])
-    return found
-
-
-def _addresses(entry: Data) -> set[str]:
-    return {item[key] for item in entry.get("addresses") or [] for key in ("ipv4", "ipv6") if item.get(key)}
-
-
-def _started(entry: Data) -> bool:
-    return entry.get("state") in ("started", "failing")
-
-
-def _serving(instances: t.Sequence[Data], targets: set[str]) -> Data | None:
-    """The instance that ports lead to; without ports, the one that runs and is started at boot, then any that runs."""
-    for entry in instances:
-        if _addresses(entry) & targets:
-            return entry
-    running = [entry for entry in instances if _started(entry)]
-    running.sort(
-        key=lambda entry: (bool(entry.get("enabled")), entry.get("state") == "started", entry.get("updated") or 0)
-    )
-    return running[-1] if running else None
-
-
-def _is_held(entry: Data | None) -> bool:
-    return bool(entry is not None and (entry.get("options") or {}).get("held"))
-
-
-def _previous(name: str, instances: t.Sequence[Data], serving: Data | None) -> Data:
-    """The instance that a rollback returns to: the one that was changed last of those that do not serve and are not held back.
-
-    While one that is held back still runs beside the one that serves, a rollback was interrupted: it has returned already.
-    """
-    if serving is not None and any(_is_held(entry) and _started(entry) for entry in instances if entry is not serving):
-        return serving
-    able = [entry for entry in instances if entry is not serving and not _is_held(entry)]
-    if not able:
-        raise PlanError(
-            f"service {name}: there is no earlier release on this host to return to: deploy one, and keep it (keep_releases)"
-        )
-    return max(able, key=lambda entry: entry.get("updated") or 0)
-
-
-def standing(service: Data, info: Data, declared: Data) -> Standing:
-    """A service as it stands, and the instance that is wanted of it.
-
-    :raises PlanError: there is no release to return to, or the only one is held back.
-    """
-    project, name = declared["project"], str(service["name"])
-    instances = [
-        entry for entry in info.get("services", []) if entry.get("project") == project and entry.get("service") == name
-    ]
-    serving = _serving(instances, _targets(info, project, name))
-    wanted = f"{name}-{release(service)}"
-    there = next((entry for entry in instances if entry["name"] == wanted), None)
-    held, by_name = None, False
-    if declared.get("rollback"):
-        there, by_name = _previous(name, instances, serving), True
-    elif _is_held(there) and not declared.get("deploy_held"):
-        held, there, by_name = wanted, serving, True
-        if there is None or there["name"] == wanted:
-            raise PlanError(
-                f"service {name}: release {wanted} is held back since a rollback, and no other one serves: change its"
-                " declaration, or set isolation_deploy_held"
-            )
-    wanted = there["name"] if by_name and there is not None else wanted
-    others = [entry for entry in instances if entry["name"] != wanted]
-    others.sort(key=lambda entry: (_started(entry), entry.get("updated") or 0), reverse=True)
-    running = [entry for entry in others if _started(entry)]
-    return Standing(service, wanted, there, serving, tuple(running), tuple(others), held, not by_name)
 
 
 def _owner(service: Data) -> str:
@@ -164,7 +50,7 @@ def _place(stands: Standing, rollout: Data) -> Data:
     """What starts the wanted instance: beside the one that serves, or in its place."""
     found: Data = {"gate": {word: rollout[key] for word, key in _GATE.items()}}
     old = stands.old
-    if old is not None and _started(old):
+    if old is not None and started(old):
         found["replaces" if strategy(stands.service) == RECREATE else "beside"] = old["name"]
     return found
 
@@ -200,17 +86,18 @@ def _elements(stands: Standing, rollout: Data) -> Data:
     }
 
 
-def _portmap(stands: Standing, published: t.Container[str]) -> Data | None:
-    ports, address = stands.service.get("ports") or [], stands.service.get("service_address")
+def _portmap(replicas: Replicas, published: t.Container[str]) -> Data | None:
+    first = replicas[0]
+    ports, address = first.service.get("ports") or [], first.service.get("service_address")
     if ports or address:
         return {
-            "name": stands.name,
-            "instance": stands.wanted,
+            "name": first.name,
+            "instances": [one.wanted for one in replicas],
             "ports": ports,
             "service_address": address,
-            "verify": stands.service.get("verify"),
+            "verify": first.service.get("verify"),
         }
-    return {"name": stands.name, "state": "absent"} if stands.name in published else None
+    return {"name": first.name, "state": "absent"} if first.name in published else None
 
 
 def _own_network(entry: Data) -> bool:
@@ -219,47 +106,68 @@ def _own_network(entry: Data) -> bool:
     return bool(namespaces.get("network", "private") == "private")
 
 
+def _drain(entry: Data, declared: Data) -> Data:
+    """What has an instance stopped only when nobody is connected any more."""
+    return {"drain": {"timeout": declared["rollout"]["drain_timeout"]}} if _own_network(entry) else {}
+
+
 def _ended(stands: Standing, declared: Data) -> list[Data]:
     """What stops all instances but the wanted one, once ports lead to that."""
-    ended = []
-    for entry in stands.running:
-        element: Data = {"name": entry["name"], "state": "stopped"}
-        if _own_network(entry):
-            element["drain"] = {"timeout": declared["rollout"]["drain_timeout"]}
-        ended.append(element)
-    return ended
+    return [{"name": entry["name"], "state": "stopped", **_drain(entry, declared)} for entry in stands.running]
 
 
 def _holds(stands: Standing, declared: Data) -> list[Data]:
     """What holds back the release that a rollback leaves."""
     old = stands.old
-    if not declared.get("rollback") or old is None or _is_held(old):
+    if not declared.get("rollback") or old is None or is_held(old):
         return []
     return [{"name": old["name"], "state": "present", "held": True}]
 
 
-def _in_order(changed: t.Sequence[Standing]) -> list[Standing]:
+def _in_order(changed: t.Sequence[Replicas]) -> list[Replicas]:
     """Services that change, each after those that it is to start after."""
-    by_name = {stands.name: stands for stands in changed}
-    found: dict[str, Standing] = {}
+    by_name = {replicas[0].name: replicas for replicas in changed}
+    found: dict[str, Replicas] = {}
 
-    def place(stands: Standing, way: tuple[str, ...]) -> None:
-        for other in [*(stands.service.get("after") or []), *(stands.service.get("requires") or [])]:
+    def place(name: str, way: tuple[str, ...]) -> None:
+        service = by_name[name][0].service
+        for other in [*(service.get("after") or []), *(service.get("requires") or [])]:
             if other in by_name and other not in found and other not in way:
-                place(by_name[other], (*way, other))
-        found.setdefault(stands.name, stands)
+                place(other, (*way, other))
+        found.setdefault(name, by_name[name])
 
-    for stands in changed:
-        place(stands, (stands.name,))
+    for name in by_name:
+        place(name, (name,))
     return list(found.values())
 
 
-def _waves(all_of_them: t.Sequence[Standing], at_once: int) -> list[list[Standing]]:
-    """Services in the order in which they are brought up: those that stay come with the first ones that change."""
-    changed = _in_order([stands for stands in all_of_them if not stands.settled])
-    waves = [changed[first : first + at_once] for first in range(0, len(changed), at_once)] or [[]]
-    waves[0] = [stands for stands in all_of_them if stands.settled] + waves[0]
+def _settled(replicas: Replicas) -> bool:
+    return all(one.settled for one in replicas)
+
+
+def _waves(services: t.Sequence[Replicas], at_once: int) -> list[list[Replicas]]:
+    """Services in the order in which they are brought up: those that stay come with the first ones that change.
+
+    Replicas of one service come together, since their ports are one: a wave has more than `at_once` instances if one service has.
+    """
+    waves: list[list[Replicas]] = [[]]
+    for replicas in _in_order([one for one in services if not _settled(one)]):
+        if waves[-1] and sum(map(len, waves[-1])) + len(replicas) > at_once:
+            waves.append([])
+        waves[-1].append(replicas)
+    waves[0] = [replicas for replicas in services if _settled(replicas)] + waves[0]
     return waves
+
+
+def _spare(replicas: Replicas, info: Data, declared: Data) -> list[Data]:
+    """Instances of a service beyond its number of replicas, or that an earlier release did not have."""
+    numbers = {_replicas.number_of({"name": one.wanted}) for one in replicas}
+    return [
+        entry
+        for entry in info.get("services", [])
+        if entry.get("project") == declared["project"] and entry.get("service") == replicas[0].name
+        if _replicas.number_of(entry) not in numbers
+    ]
 
 
 def host_plan(info: Data, declared: Data) -> Data:
@@ -286,15 +194,19 @@ def host_plan(info: Data, declared: Data) -> Data:
     gone = sorted({entry["service"] for entry in removed})
     published = {entry["name"] for entry in info.get("portmaps", [])}
     known = {entry["name"] for entry in info.get("services", [])}
-    stands = [standing(service, info, declared) for service in services]
+    replicas = [standing(service, info, declared) for service in services]
+    stands = [one for group in replicas for one in group]
     for one in stands:
         # The one that is held back tells that it is: without it, the next run would deploy it again.
         older = [entry for entry in one.others if entry["name"] != one.held]
         removed.extend(older[max(0, int(rollout["keep_releases"]) - 1) :])
-    elements = {one.name: _elements(one, rollout) for one in stands}
-    waves = [_wave(wave, elements, published, declared) for wave in _waves(stands, int(rollout["services_at_once"]))]
+    spare = [entry for group in replicas for entry in _spare(group, info, declared)]
+    elements = {one.wanted: _elements(one, rollout) for one in stands}
+    waves = [_wave(wave, elements, published, declared) for wave in _waves(replicas, int(rollout["services_at_once"]))]
     waves[0]["portmaps"] += [{"name": name, "state": "absent"} for name in gone if name in published]
-    remove = _removal.of_instances(removed)
+    remove = _removal.of_instances([*removed, *spare])
+    drained = {entry["name"]: _drain(entry, declared) for entry in spare if started(entry)}
+    remove["services"] = [{**element, **drained.get(element["name"], {})} for element in remove["services"]]
     wanted = {one.wanted for one in stands}
     unused = _removal.unused(info, project, {service["name"] for service in services} | set(gone), wanted)
     remove["rootfs"] += unused["rootfs"]
@@ -303,11 +215,13 @@ def host_plan(info: Data, declared: Data) -> Data:
     fresh = bool(wanted - known) or any(entry["name"] not in published for entry in portmaps)
     return {
         "bridges": list(declared["bridges"]),
-        "slices": [elements[one.name]["slice"] for one in stands if elements[one.name]["slice"]],
-        "rootfs": [elements[one.name]["rootfs"] for one in stands if elements[one.name]["rootfs"]],
+        "slices": [elements[one.wanted]["slice"] for one in stands if elements[one.wanted]["slice"]],
+        "rootfs": [elements[one.wanted]["rootfs"] for one in stands if elements[one.wanted]["rootfs"]],
         "waves": waves,
         "remove": remove,
-        "held": {one.name: one.held for one in stands if one.held},
+        "held": {
+            group[0].name: ", ".join(one.held for one in group if one.held) for group in replicas if group[0].held
+        },
         "fresh": fresh,
         "begins": fresh or any(not one.settled for one in stands) or any(remove.values()),
         "lease": f"{_longest(rollout):g}s",
@@ -326,18 +240,28 @@ def _longest(rollout: Data) -> float:
     return sum(times) + _WORK
 
 
-def _wave(wave: t.Sequence[Standing], elements: Data, published: t.Container[str], declared: Data) -> Data:
-    portmaps = [_portmap(one, published) for one in wave]
+def _returns(replicas: Replicas, elements: Data, rollout: Data) -> list[Data]:
+    """What stops the instances that are started beside those that serve."""
+    beside = rollout["auto_revert"] and any("beside" in elements[one.wanted]["service"] for one in replicas)
+    fresh = [one.wanted for one in replicas if one.there is None or not started(one.there) or one.old is not None]
+    return [{"name": name, "state": "stopped"} for name in fresh] if beside else []
+
+
+def _wave(wave: t.Sequence[Replicas], elements: Data, published: t.Container[str], declared: Data) -> Data:
+    portmaps = [_portmap(replicas, published) for replicas in wave]
     return {
-        "holds": [entry for one in wave for entry in _holds(one, declared)],
-        "services": [elements[one.name]["service"] for one in wave],
+        "holds": [entry for replicas in wave for one in replicas for entry in _holds(one, declared)],
+        "services": [elements[one.wanted]["service"] for replicas in wave for one in replicas],
         "portmaps": [entry for entry in portmaps if entry is not None],
-        "ended": [{"instance": one.wanted, "elements": _ended(one, declared)} for one in wave],
-        "returns": [
-            {"name": one.wanted, "state": "stopped"}
-            for one in wave
-            if declared["rollout"]["auto_revert"] and "beside" in elements[one.name]["service"]
+        "ended": [
+            {
+                "instances": [one.wanted for one in replicas],
+                "elements": [entry for one in replicas for entry in _ended(one, declared)],
+                "returns": _returns(replicas, elements, declared["rollout"]),
+            }
+            for replicas in wave
         ],
+        "returns": [entry for replicas in wave for entry in _returns(replicas, elements, declared["rollout"])],
     }
 
 
@@ -356,6 +280,12 @@ def lost(result: Data) -> list[str]:
 
 
 def ended(wave: Data, result: Data) -> list[Data]:
-    """What stops the earlier instances of those services whose new one came into service."""
-    failed = lost(result)
-    return [element for one in wave["ended"] if one["instance"] not in failed for element in one["elements"]]
+    """What stops the earlier instances of those services whose new ones came into service, and the new ones that did of a service of which one did not."""
+    failed = {*lost(result)}
+    found: list[Data] = []
+    for one in wave["ended"]:
+        if not failed.intersection(one["instances"]):
+            found += one["elements"]
+        elif not failed.issuperset(one["instances"]):
+            found += [element for element in one["returns"] if element["name"] not in failed]
+    return found

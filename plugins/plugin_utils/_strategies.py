@@ -16,7 +16,7 @@ Data = t.Dict[str, t.Any]
 SURGE, RECREATE = "surge", "recreate"
 
 
-def _alone(service: Data) -> str | None:
+def alone(service: Data) -> str | None:
     """Why two instances of a service can't run at once; None if they can."""
     for network in service.get("networks") or []:
         address = network.get("address") or ["auto"]
@@ -41,7 +41,7 @@ def strategy(service: Data) -> str:
     if given:
         return str(given)
     published = service.get("ports") or service.get("service_address")
-    return SURGE if published and not _writes(service) and _alone(service) is None else RECREATE
+    return SURGE if published and not _writes(service) and alone(service) is None else RECREATE
 
 
 def wrong(service: Data) -> str | None:
@@ -49,5 +49,5 @@ def wrong(service: Data) -> str | None:
     given = service.get("strategy")
     if given not in (None, SURGE, RECREATE):
         return f"{given!r} is not known: give {SURGE} or {RECREATE}"
-    reason = _alone(service) if given == SURGE else None
+    reason = alone(service) if given == SURGE else None
     return f"surge can't be: {reason}: give recreate, or leave that out" if reason else None

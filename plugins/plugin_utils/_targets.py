@@ -33,22 +33,31 @@ def _for_family(port: Data, family: str) -> Data | None:
     return {**{key: value for key, value in port.items() if key not in clients}, **clients}
 
 
-def _targets(entry: Data, addresses: t.Mapping[str, t.Any]) -> list[Data]:
-    """The mappings of one service with the address of its instance filled in, one for each family that fits."""
+def _leads(port: Data, family: str, instances: t.Sequence[Data]) -> Data:
+    """Where a port leads: to the only instance, or to each of several in turn."""
+    target = port.get("port", port["host_port"])
+    if len(instances) == 1:
+        return {"port": target, "address": instances[0][family]}
+    return {"backends": [{"address": addresses[family], "port": target} for addresses in instances]}
+
+
+def _targets(entry: Data, instances: t.Sequence[Data]) -> list[Data]:
+    """The mappings of one service with the addresses of its instances filled in, one for each family that fits."""
     mappings: list[Data] = []
     for port in entry["ports"]:
         families = [_family(port["host_address"])] if port.get("host_address") else ["ipv4", "ipv6"]
-        fitting = [(addresses[family], _for_family(port, family)) for family in families if addresses.get(family)]
-        found = [(address, mapping) for address, mapping in fitting if mapping is not None]
+        there = [family for family in families if all(addresses.get(family) for addresses in instances)]
+        fitting = [(family, _for_family(port, family)) for family in there]
+        found = [(family, mapping) for family, mapping in fitting if mapping is not None]
         if not found:
             clients = " for clients of allow_from" if fitting else ""
             raise PlanError(
                 f"service {entry['name']}: port {port['host_port']} can't be published{clients}:"
-                f" instance {entry['instance']} has no {' or '.join(families)} address{' of their family' if fitting else ''}"
+                f" instance {entry['instances'][0]} has no {' or '.join(families)} address{' of their family' if fitting else ''}"
             )
-        mappings.extend(
-            {**mapping, "port": port.get("port", port["host_port"]), "address": address} for address, mapping in found
-        )
+        for family, mapping in found:
+            own = {key: value for key, value in mapping.items() if key != "port"}
+            mappings.append({**own, **_leads(mapping, family, instances)})
     return mappings
 
 
@@ -64,13 +73,13 @@ def portmaps(wave: Data, results: t.Sequence[Data]) -> list[Data]:
         if entry.get("state") == "absent":
             elements.append(dict(entry))
             continue
-        if entry["instance"] in failed:
+        if failed.intersection(entry["instances"]):
             continue
-        networks = instances.get(entry["instance"], {}).get("addresses") or []
-        addresses = dict(networks[0]) if networks else {}
+        networks = [instances.get(name, {}).get("addresses") or [{}] for name in entry["instances"]]
+        addresses = [dict(found[0]) for found in networks]
         element: Data = {"name": entry["name"], "mappings": _targets(entry, addresses)}
         if entry["service_address"]:
-            to = addresses.get(_family(entry["service_address"]))
+            to = addresses[0].get(_family(entry["service_address"]))
             if not to:
                 raise PlanError(
                     f"service {entry['name']}: service_address {entry['service_address']}: no address of its family"

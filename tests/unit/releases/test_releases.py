@@ -258,7 +258,9 @@ def test_clients_by_family(clients: dict[str, list[str]], expected: list[dict[st
     """A port for clients of one family only is not open to everybody of the other one."""
     addresses = {"ipv4": "10.88.0.2", "ipv6": "fd88::2"}
     plan = {
-        "portmaps": [{"name": "web", "instance": "i", "service_address": None, "ports": [{"host_port": 80, **clients}]}]
+        "portmaps": [
+            {"name": "web", "instances": ["i"], "service_address": None, "ports": [{"host_port": 80, **clients}]}
+        ]
     }
     (element,) = _targets.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
     shown = [{key: mapping[key] for key in clients} for mapping in element["mappings"]]

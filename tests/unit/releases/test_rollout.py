@@ -120,7 +120,7 @@ def test_a_release_that_was_rolled_back_is_held() -> None:
     assert plan["held"] == {"web": f"web-{NEW}"}
     assert plan["slices"] == [{"name": f"web/{OLD}", "memory_max": "256M"}], "limits follow all the same"
     assert (plan["rootfs"], plan["remove"]["services"], plan["remove"]["rootfs"]) == ([], [], [])
-    assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
+    assert plan["portmaps"][0]["instances"] == [f"web-{OLD}"]
 
     again = host_plan(info, declared([WEB], deploy_held=True))
     assert (again["services"][0]["name"], again["held"]) == (f"web-{NEW}", {})
@@ -145,7 +145,7 @@ def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leav
     assert plan["holds"] == [{"name": f"web-{NEW}", "state": "present", "held": True}]
     (last,) = plan["ended"]
     assert last["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}}]
-    assert plan["portmaps"][0]["instance"] == f"web-{OLD}"
+    assert plan["portmaps"][0]["instances"] == [f"web-{OLD}"]
     with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
         host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
 
