@@ -15,7 +15,7 @@ import sys
 import typing as t
 
 import yaml
-from world import COLLECTIONS, REPOSITORY, Completed, World
+from world import REPOSITORY, Completed, World
 
 DEMO = REPOSITORY / "inventories" / "demo"
 RECAP = re.compile(r"^localhost +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
@@ -29,6 +29,8 @@ class Site:
     folder: pathlib.Path
     variables: dict[str, t.Any]
     hosts: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=lambda: {"localhost": {}})
+    inventory: pathlib.Path | None = None
+    """One that is there, instead of one that is made of `hosts`; `variables` win over its own then."""
 
     @property
     def service(self) -> dict[str, t.Any]:
@@ -43,14 +45,19 @@ class Site:
         """Begin to run one of the collection's playbooks against the world."""
         return self.world.popen(self._command(name, *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def _command(self, name: str, *options: str) -> list[str]:
+    def _inventory(self) -> list[str]:
+        if self.inventory is not None:
+            return [str(self.inventory), "-e", json.dumps(self.variables)]
         local = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
         named = {name: {**local, **own} for name, own in self.hosts.items()}
         hosts = {"isolation": {"hosts": named, "vars": self.variables}}
         inventory = self.folder / "hosts.yml"
         inventory.write_text(yaml.safe_dump(hosts))
+        return [str(inventory)]
+
+    def _command(self, name: str, *options: str) -> list[str]:
         environment = {
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.world.collections),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_HOME": str(self.folder / "home"),
@@ -60,7 +67,7 @@ class Site:
         target = name if name.endswith(".yml") else f"daemonless.isolation.{name}"
         playbook = pathlib.Path(sys.executable).with_name("ansible-playbook")
         settings = [f"{key}={value}" for key, value in environment.items()]
-        return ["env", *settings, str(playbook), "-i", str(inventory), target, *options]
+        return ["env", *settings, str(playbook), "-i", *self._inventory(), target, *options]
 
     def prepare(self) -> None:
         """Apply the role isolation_host alone: packages and a supervisor."""
