@@ -29,19 +29,17 @@ _CONTAINER = {
     "restart_policy": "always",
 }
 _PORT = f"{{{{ item.port }}}}:{PORT}"
-_TASKS: dict[str, tuple[str, dict[str, t.Any], dict[str, t.Any]]] = {
-    "docker_container": (
-        "community.docker.docker_container",
-        {"docker_host": f"unix://{TOP}/docker.sock"},
-        {**_CONTAINER, "pids_limit": 64, "published_ports": [_PORT]},
-    ),
-    "podman_container": (
-        "containers.podman.podman_container",
-        {"executable": f"{TOP}/podman.sh"},
-        {**_CONTAINER, "ports": [_PORT]},
-    ),
+MODULES: dict[str, tuple[str, dict[str, t.Any]]] = {
+    "docker_container": ("community.docker.docker_container", {"docker_host": f"unix://{TOP}/docker.sock"}),
+    "podman_container": ("containers.podman.podman_container", {"executable": f"{TOP}/podman.sh"}),
 }
-"""By engine: the module, how it finds the engine, and what it is asked for."""
+"""By engine: the module, and how it finds the engine."""
+
+_WANTED: dict[str, dict[str, t.Any]] = {
+    "docker_container": {**_CONTAINER, "pids_limit": 64, "published_ports": [_PORT]},
+    "podman_container": {**_CONTAINER, "ports": [_PORT]},
+}
+"""What it is asked for."""
 
 
 def prepare(world: World, engine: Engine, archive: str) -> None:
@@ -55,8 +53,8 @@ def prepare(world: World, engine: Engine, archive: str) -> None:
 
 def playbook(folder: pathlib.Path, engine: Engine, state: str) -> str:
     """The file of a playbook that has all containers started, or none."""
-    module, where, wanted = _TASKS[engine.name]
-    given = {**where, **(wanted if state == "started" else {"name": "{{ item.name }}"}), "state": state}
+    module, where = MODULES[engine.name]
+    given = {**where, **(_WANTED[engine.name] if state == "started" else {"name": "{{ item.name }}"}), "state": state}
     task = {
         "name": "Containers",
         module: given,

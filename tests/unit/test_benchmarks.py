@@ -18,6 +18,8 @@ from ansible_collections.daemonless.isolation.benchmarks.rootfs import figures a
 from ansible_collections.daemonless.isolation.benchmarks.rootfs.table import table as rootfs_table
 from ansible_collections.daemonless.isolation.benchmarks.service import figures as service
 from ansible_collections.daemonless.isolation.benchmarks.service.table import table as service_table
+from ansible_collections.daemonless.isolation.benchmarks.updates import figures as updates
+from ansible_collections.daemonless.isolation.benchmarks.updates.table import table as updates_table
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 100, 1000, 10000])
@@ -122,3 +124,18 @@ def test_converge_table() -> None:
     assert cpu[2] == ["ours", "50", "12.0", "3.00", "4.00", "5.00"]
     assert fleet[2:] == [["over ssh", "20", "5", "80.0", "4.00", "2.00", "30.0", "1.50", "0.500"]]
     assert "* theirs: broken" in text
+
+
+def test_updates_table() -> None:
+    """Requests without an answer are refused ones and lost ones together; what was not measured divides nothing."""
+    row = updates.Row(4, Figure.of([8.0]), answered=100, closed=3, refused=5, lost=1)
+    run = Run("today", {}, [Subject("ours", [row, updates.Row(0)]), Subject[updates.Row]("theirs", [], "broken")])
+    heading, _rule, first, second = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in updates_table(run).split("\n\n")[0].splitlines()
+    ]
+    found = dict(zip(heading, first))
+    assert (found["refused"], found["lost"], found["without an answer for each update"]) == ("5", "1", "1.5")
+    assert (found["one update, s"], found["closed"]) == ("8.00", "3")
+    assert dict(zip(heading, second))["without an answer for each update"] == ""
+    assert "* theirs: broken" in updates_table(run)
