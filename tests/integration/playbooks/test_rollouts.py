@@ -123,22 +123,31 @@ def test_updates_under_load_refuse_and_lose_nothing(web: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "reason"),
+    ("bad", "rollout", "reason"),
     [
         (
             {"command": ["/usr/bin/python3", "-c", "raise SystemExit('this release is broken')"]},
+            {"healthy_deadline": "4s"},
             "this release is broken",
         ),
-        ({"environment": {"RELEASE": "2", "ILL": "1"}}, "500"),
+        (
+            {"environment": {"RELEASE": "2", "DIES": "8"}},
+            {"min_healthy_time": "14s", "healthy_deadline": "15s"},
+            "it has run for less than 14 s",
+        ),
+        ({"environment": {"RELEASE": "2", "ILL": "1"}}, {"healthy_deadline": "4s"}, "500"),
     ],
-    ids=["ends", "ill"],
+    ids=["ends", "ends-later", "ill"],
 )
-def test_a_bad_release_is_taken_back_and_the_old_one_never_stops(web: Site, bad: dict[str, t.Any], reason: str) -> None:
+def test_a_bad_release_is_taken_back_and_the_old_one_never_stops(
+    web: Site, bad: dict[str, t.Any], rollout: dict[str, str], reason: str
+) -> None:
     """F9: it was never led to, it is stopped, and what serves is the same process as before."""
     web.changed("deploy")
     (before,) = running(web)
     web.service.update(bad)
-    web.variables["isolation_rollout"]["healthy_deadline"] = "4s"
+    usual = dict(web.variables["isolation_rollout"])
+    web.variables["isolation_rollout"].update(rollout)
     client = load(web, f"http://{HOST4}:8080/")
     failed = web.play("deploy", check=False)
     told = stop(client)
@@ -148,6 +157,7 @@ def test_a_bad_release_is_taken_back_and_the_old_one_never_stops(web: Site, bad:
     for name, count in told.items():
         assert (count["refused"], count["lost"], count["closed"]) == (0, 0, 0), (name, count)
         assert count["release 1"] == count["answered"]
+    web.variables["isolation_rollout"] = usual
     web.service["environment"] = {"RELEASE": "3"}
     web.service["command"] = ["/usr/bin/python3", "-u", "/srv/app.py"]
     web.changed("deploy")
