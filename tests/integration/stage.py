@@ -37,9 +37,9 @@ class Site:
         """The one service of the demo."""
         return self.variables["isolation_services"][0]  # type: ignore[no-any-return]
 
-    def play(self, name: str, *options: str, check: bool = True) -> Completed:
+    def play(self, name: str, *options: str, check: bool = True, timeout: float = 300) -> Completed:
         """Run one of the collection's playbooks against the world."""
-        return self.world.run(self._command(name, *options), check=check, timeout=300)
+        return self.world.run(self._command(name, *options), check=check, timeout=timeout)
 
     def start(self, name: str, *options: str) -> subprocess.Popen[str]:
         """Begin to run one of the collection's playbooks against the world."""

@@ -282,7 +282,7 @@ def test_deployments_at_once_are_as_if_one_after_the_other(web: Site, tmp_path: 
         variables["isolation_services"][0]["environment"]["RELEASE"] = str(10 + number)
         sites.append(Site(web.world, folder, variables))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outputs = list(pool.map(lambda site: site.play("deploy").stdout, sites))
+        outputs = list(pool.map(lambda site: site.play("deploy", timeout=100 + 100 * AT_ONCE).stdout, sites))
     assert sum("another deployment is at work" in output for output in outputs) >= 1
     assert len(running(web)) == 1
     last = next(site for site in sites if site.changed("deploy", "--check") == 0)
