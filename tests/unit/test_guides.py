@@ -36,6 +36,7 @@ ROLES = {
 OPTIONS = {**ROLES["isolation"], **ROLES["isolation_host"]}
 PLAYBOOKS = {path.stem: path.read_text() for path in (TOP / "playbooks").iterdir()}
 MODULES = {path.stem for path in (TOP / "plugins" / "modules").iterdir()}
+CALLBACKS = {path.stem for path in (TOP / "plugins" / "callback").glob("*.py")}
 
 
 def blocks(guide: str) -> list[t.Any]:
@@ -130,7 +131,7 @@ def test_what_a_guide_names(guide: str) -> None:
     """Playbooks, modules, variables and pages."""
     text = (TOP / "docs" / f"{guide}.md").read_text()
     named = set(re.findall(r"daemonless\.isolation\.(\w+)", text))
-    assert named <= {*PLAYBOOKS, *MODULES, "isolation", "isolation_host"}
+    assert named <= {*PLAYBOOKS, *MODULES, *CALLBACKS, "isolation", "isolation_host"}
     variables = {
         one
         for one in re.findall(r"\b(isolation_[a-z_]+|status_[a-z]+|teardown_[a-z]+)\b", text)
