@@ -616,7 +616,7 @@ options:
     type: dict
     suboptions:
       min_healthy_time:
-        description: For how long it must have run, and its last check must have succeeded.
+        description: For how long it must have been well without a break. The time until its first check succeeds does not count.
         type: str
         default: 500ms
       deadline:

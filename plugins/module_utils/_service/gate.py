@@ -56,6 +56,7 @@ class AwaitHealth:
         """None once it is well, or what is wrong with it."""
         deadline = probe.now() + self.gate.deadline
         was_well, failures = False, 0
+        unwell_at = float("-inf")
         trouble = "it did not start"
         while True:
             running = self.handle.running()
@@ -63,11 +64,12 @@ class AwaitHealth:
                 answer = self._ask()
                 if answer is None:
                     was_well, failures = True, 0
-                    if running.age >= self.gate.min_healthy_time:
+                    # A program may need long until it answers: that is not the time for which it has been well.
+                    if min(running.age, probe.now() - unwell_at) >= self.gate.min_healthy_time:
                         return None
-                    trouble = f"it has run for less than {self.gate.min_healthy_time:g} s"
+                    trouble = f"it has been well for less than {self.gate.min_healthy_time:g} s"
                 else:
-                    trouble = answer
+                    trouble, unwell_at = answer, probe.now()
                     failures += 1
                     if self.health is not None and was_well and failures >= self.health.retries:
                         return f"it was well, and then not any more, {failures} times in a row: {trouble}"

@@ -77,6 +77,15 @@ def test_nothing_to_execute(host: Host) -> None:
     assert "/no/such/command" in failed["msg"].split("status", 1)[1]
 
 
+def test_the_time_until_it_is_well_does_not_count(host: Host) -> None:
+    """It is to be well for three seconds, not to be three seconds old: this one ends after it has been well for less."""
+    host.rootfs("web")
+    gate = {"min_healthy_time": "3s", "deadline": "15s"}
+    failed = host.world.module("namespaced_service", **options(host, 3.5, 1.5, gate=gate))
+    assert failed.get("failed"), failed
+    assert "still differs" not in failed["msg"]
+
+
 def test_it_ends_within_the_gate(host: Host) -> None:
     """One that is well, and ends after 8 seconds, has not passed a gate of 12."""
     host.rootfs("web")
