@@ -133,7 +133,7 @@ def test_updates_under_load_refuse_and_lose_nothing(web: Site) -> None:
         (
             {"environment": {"RELEASE": "2", "DIES": "8"}},
             {"min_healthy_time": "14s", "healthy_deadline": "15s"},
-            "it has run for less than 14 s",
+            "it has been well for less than 14 s",
         ),
         ({"environment": {"RELEASE": "2", "ILL": "1"}}, {"healthy_deadline": "4s"}, "500"),
     ],
