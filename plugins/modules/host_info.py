@@ -220,6 +220,7 @@ services:
     - C(health) has with a periodic check also C(status), C(since), C(failures), C(restarts), C(last) and C(action).
     - C(restarts) is how often it has ended since it was last told to start. C(failure) is V(null) unless it is to run and does not, and has C(ended_at),
       C(next_start), C(exit_status) or C(signal) where they are known, and the last lines of its C(log), without values of its secrets.
+    - C(proven) tells whether it has ever reached what its C(gate) asks for.
     - C(enabled) tells whether it is started at the next boot, C(log) where its output goes. C(started_at) is in UTC.
   returned: when gathered
   type: list
@@ -234,6 +235,7 @@ services:
       uptime: 86400.6
       started_at: "2026-11-25T07:49:53Z"
       enabled: true
+      proven: true
       unit: isolation-web\x2d1.service
       supervisor: systemd
       log: {type: journal, unit: isolation-web\x2d1.service}

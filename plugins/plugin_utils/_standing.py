@@ -92,12 +92,17 @@ def is_held(entry: Data | None) -> bool:
     return bool(entry is not None and (entry.get("options") or {}).get("held"))
 
 
+def _proven(entry: Data) -> bool:
+    """Whether an instance has ever been well."""
+    return bool(entry.get("proven", True))
+
+
 def _changed_last(instances: t.Iterable[Data]) -> Data | None:
     return max(instances, key=lambda entry: entry.get("updated") or 0, default=None)
 
 
 def _previous(name: str, instances: t.Sequence[Data], serving: Data | None) -> str:
-    """The release that a rollback returns to: the one that was changed last of those that do not serve and are not held back.
+    """The release that a rollback returns to: the one that was changed last of those that have been well, do not serve and are not held back.
 
     While one that is held back still runs beside the one that serves, a rollback was interrupted: it has returned already.
     """
@@ -105,7 +110,8 @@ def _previous(name: str, instances: t.Sequence[Data], serving: Data | None) -> s
     rest = [entry for entry in instances if _replicas.release_of(entry) != current]
     if current is not None and any(is_held(entry) and started(entry) for entry in rest):
         return current
-    found = _changed_last(entry for entry in rest if not is_held(entry))
+    unfit = {_replicas.release_of(entry) for entry in rest if is_held(entry) or not _proven(entry)}
+    found = _changed_last(entry for entry in rest if _replicas.release_of(entry) not in unfit)
     if found is None:
         raise PlanError(
             f"service {name}: there is no earlier release on this host to return to: deploy one, and keep it (keep_releases)"
@@ -149,7 +155,8 @@ def standing(service: Data, info: Data, declared: Data) -> list[Standing]:
                 continue
         wanted = there["name"] if there is not None else wanted
         others = [entry for entry in instances if entry["name"] != wanted]
-        others.sort(key=lambda entry: (started(entry), entry.get("updated") or 0), reverse=True)
+        # One that has never been well takes the place of none to return to.
+        others.sort(key=lambda entry: (started(entry), _proven(entry), entry.get("updated") or 0), reverse=True)
         running = tuple(entry for entry in others if started(entry))
         left_out = _replicas.instance(name, held, number) if held else None
         found.append(Standing(service, wanted, there, serving[number], running, tuple(others), left_out, not by_name))

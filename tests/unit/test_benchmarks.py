@@ -132,7 +132,7 @@ def test_updates_table() -> None:
     run = Run("today", {}, [Subject("ours", [row, updates.Row(0)]), Subject[updates.Row]("theirs", [], "broken")])
     heading, _rule, first, second = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in updates_table(run).split("\n\n")[0].splitlines()
+        for line in updates_table(run).split("\n\n", maxsplit=1)[0].splitlines()
     ]
     found = dict(zip(heading, first))
     assert (found["refused"], found["lost"], found["without an answer for each update"]) == ("5", "1", "1.5")

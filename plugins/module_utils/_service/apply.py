@@ -23,6 +23,7 @@ from .._host import (
     joins,
     nft,
     oci,
+    proven,
     runit,
     secrets,
     systemd,
@@ -296,6 +297,7 @@ class Remove:
         self._forget_guards()
         joins.forget(name)
         health.forget(name)
+        proven.forget(name)
         for folder in (os.path.join(_paths.INSTANCES, name), oci.PID_FOLDER, oci.DELAYS, runit.OUTPUT):
             files.remove_empty_directories(folder, folder)
         files.remove_empty_directories(_paths.INSTANCES, _paths.LIB)

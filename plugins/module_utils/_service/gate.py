@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._host import probe, restarts
+from .._host import probe, proven, restarts
 from .._host.helpers import asking
 from .apply import Handle, ServiceError, give_up
 from .spec import Gate, Health
@@ -47,6 +47,7 @@ class AwaitHealth:
                 self.handle.at_boot(False)
                 message += f"\n{self.handle.name} was stopped; what serves was left as it is"
             raise ServiceError(message)
+        proven.prove(self.handle.name)
         if self.beside or self.old is not None:
             self.handle.at_boot(True)
         if self.old is not None:

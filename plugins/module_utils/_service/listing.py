@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._cgroup.usage import Meter
-from .._host import runit, traffic
+from .._host import proven, runit, traffic
 from .._host.proc import started
 from .._host.records import Record, load_records
 from .failing import moment, told
@@ -84,6 +84,7 @@ def _details(
         "published": published(addresses, portmaps),
         "started_at": _started_at(running.pid) if running is not None else None,
         "enabled": instance.at_boot,
+        "proven": proven.is_proven(name),
         "log": _log(name, on_systemd),
         **told(name, instance, on_systemd),
         **{key: figures.get(key) for key in _FIGURES},

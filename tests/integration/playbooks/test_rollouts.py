@@ -190,6 +190,14 @@ def test_a_rollback_returns_and_holds_back_what_it_left(web: Site) -> None:
     web.changed("deploy")
     assert web.get("http://127.0.0.1:8080/") == "2"
 
+    # One that never was well is none to return to, and does not push out the one that is.
+    web.service["environment"]["ILL"] = "1"
+    web.variables["isolation_rollout"]["healthy_deadline"] = "3s"
+    assert web.play("deploy", check=False).returncode != 0
+    del web.service["environment"]["ILL"]
+    web.variables["isolation_rollout"]["healthy_deadline"] = "20s"
+    web.changed("deploy")
+
     client = load(web, f"http://{HOST4}:8080/")
     assert web.changed("rollback", "-e", '{"isolation_only": ["web"]}') > 0
     told = stop(client)

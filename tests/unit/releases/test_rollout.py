@@ -150,6 +150,22 @@ def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leav
         host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
 
 
+def test_a_release_that_was_never_well_is_none_to_return_to() -> None:
+    """Nor does it take the place of one that was, among those that are kept."""
+    there = [
+        at(3, "web", OLD, state="stopped", updated=3, proven=False),
+        at(2, "web", NEW, state="started", updated=2, proven=True),
+        at(1, "web", OLDER, state="stopped", updated=1, proven=True),
+    ]
+    info = {"services": there, "portmaps": [leads("web", 2)]}
+    (service,) = host_plan(info, declared([WEB], rollback=True))["services"]
+    assert service["name"] == f"web-{OLDER}"
+    removed = host_plan(info, declared([WEB]))["remove"]["services"]
+    assert [entry["name"] for entry in removed] == [f"web-{OLD}"]
+    with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
+        host_plan({**info, "services": there[:2]}, declared([WEB], rollback=True))
+
+
 @pytest.mark.parametrize("leads_to", [2, 3])
 def test_a_rollback_that_was_interrupted_is_not_turned_round(leads_to: int) -> None:
     """Before and after ports lead back: the second run goes to the same release, and stops the other."""
