@@ -67,7 +67,7 @@ def _fields(subset: str) -> tuple[str, ...]:
         "slices": "state path unit manager version effective usage peak pressure throttling oom_kills",
         "rootfs": "service path digest image size id_base mode mounted pids",
         "volumes": "path exists size services mounted",
-        "portmaps": "mappings service_addresses exposed omitted applied",
+        "portmaps": "mappings service_addresses exposed omitted unconfirmed applied",
     }
     return ("name", "project", *(service.blank() if subset == "services" else known[subset].split()))
 

@@ -316,6 +316,7 @@ portmaps:
       exposed: [{host_address: null, host_port: 80, protocol: tcp, address: 10.88.0.17, port: 3000}]
       service_addresses: []
       omitted: 0
+      unconfirmed: false
 audit:
   description:
     - Running services and the items of section 5 of the CIS Docker Benchmark 1.6.0, by their numbers, with titles of our own.
