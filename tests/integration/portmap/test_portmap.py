@@ -63,7 +63,8 @@ def test_life(world: World) -> None:
     assert f"service address 10.88.255.7: {WEB}" in lines(changed, "before")
     assert "53" in world.run(["nft", "list", "map", "inet", "isolation_nat", "any4"]).stdout
 
-    assert world.cycle("nat_portmap", name="web", state="absent")["portmap"] == {"name": "web", "state": "absent"}
+    gone = world.cycle("nat_portmap", name="web", state="absent")["portmap"]
+    assert gone == {"name": "web", "state": "absent", "unconfirmed": False}
     assert not world.cycle("nat_portmap", name="web", state="absent")["changed"]
     assert world.cycle("nat_portmap", name="dns", state="absent")["changed"]
     assert difference(clean, world.snapshot()) == {}
