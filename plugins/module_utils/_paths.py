@@ -18,5 +18,8 @@ VOLUMES = LIB + "/volumes"
 
 LOCK = RUN + "/lock"
 
+NAT_TABLE = ETC + "/nat.nft"
+"""The whole table of published ports, from which it comes back at boot."""
+
 MARKER = "Managed by daemonless.isolation"
 """The comment that every file of ours carries: ownership is by record and marker, never by a name's prefix."""

@@ -83,6 +83,10 @@ def gaps() -> tuple[str, ...]:
     return tuple(missing)
 
 
+NAT_SCRIPT = script_path("20-nat")
+"""The script that loads the table of published ports."""
+
+
 @dataclass(frozen=True)
 class EnsureBoot:
     """Step: have the boot helper, and what calls it. Taken after a layer's own files are written and applied.

@@ -59,11 +59,11 @@ else
 fi
 # The token goes last: what is interrupted is done again when the host is started.
 if [ -e gone ]; then
-  rm -f {_paths.ETC}/nat.nft {boot.FOLDER}/20-nat.sh
+  rm -f {_paths.NAT_TABLE} {boot.NAT_SCRIPT}
 else
-  cp nat.nft {_paths.ETC}/nat.nft.new
-  chmod 644 {_paths.ETC}/nat.nft.new
-  mv {_paths.ETC}/nat.nft.new {_paths.ETC}/nat.nft
+  cp nat.nft {_paths.NAT_TABLE}.new
+  chmod 644 {_paths.NAT_TABLE}.new
+  mv {_paths.NAT_TABLE}.new {_paths.NAT_TABLE}
 fi
 owners=
 for record in records/*.json; do

@@ -34,8 +34,8 @@ from .elements import (
     udp_place,
 )
 from .model import Mapping, PortmapSpec, from_record, mappings_of_record
-from .state import LAYER, SCRIPT, TABLE_FILE, World, describe
-from .unconfirmed import Owners, owners_after
+from .state import SCRIPT, TABLE_FILE, World, describe
+from .unconfirmed import LAYER, Owners, owners_after
 from .wayback import steps as wayback_steps
 
 _SCRIPT = f"#!/bin/sh\n# {_paths.MARKER}\nset -e\nnft -f {TABLE_FILE}\n"

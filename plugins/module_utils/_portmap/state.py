@@ -21,11 +21,10 @@ from .._host.sockets import Listener
 from . import listing, render
 from .elements import Elements, Key, port_keys
 from .model import PortmapSpec, from_record
-from .unconfirmed import Owners, owners_of
+from .unconfirmed import LAYER, Owners, owners_of
 
-LAYER = "portmap"
-TABLE_FILE = _paths.ETC + "/nat.nft"
-SCRIPT = boot.script_path("20-nat")
+TABLE_FILE = _paths.NAT_TABLE
+SCRIPT = boot.NAT_SCRIPT
 
 _PATIENCE = 30.0
 """Seconds for which the table is read again while others change the ruleset."""

@@ -39,12 +39,10 @@ def served(world: World, port: int = 80) -> str:
     return ask(world, "client", target)[target].partition(":")[0]
 
 
-def until(world: World, wanted: str, seconds: float = 15.0) -> float:
-    """Wait until somebody serves; how long it took."""
-    began = time.monotonic()
-    while served(world) != wanted:
-        assert time.monotonic() < began + seconds
-    return time.monotonic() - began
+def until_taken_back(world: World) -> None:
+    """Wait until the old one serves again, and what has seen to that has ended."""
+    world.wait(lambda: served(world) == "old", 15, "the old one")
+    world.wait(lambda: world.sh(SLEEPERS) == "0\n", 5, "the end of the helper")
 
 
 def test_what_nobody_confirms_is_taken_back(stage: World) -> None:
@@ -55,7 +53,7 @@ def test_what_nobody_confirms_is_taken_back(stage: World) -> None:
     assert result["portmap"]["unconfirmed"]
     assert served(stage) == "new"
     assert [one["name"] for one in stage.apply("host_info")["portmaps"] if one["unconfirmed"]] == ["web"]
-    until(stage, "old")
+    until_taken_back(stage)
     assert stage.sh(SLEEPERS) == "0\n"
     assert difference(before, stage.snapshot()) == {}
     assert not stage.apply("nat_portmap", **web("old"))["changed"]
@@ -84,7 +82,7 @@ def test_a_second_change_has_its_own_time_and_leads_back_to_before_the_first(sta
     stage.apply("nat_portmap", **web("new", confirm_timeout="3s", mappings=[
         {"host_port": 80, "address": ADDRESSES["new"], "port": 3000, "deny_from": ["198.51.100.0/24"]}]))  # fmt: skip
     assert stage.sh(SLEEPERS) == "1\n"
-    until(stage, "old")
+    until_taken_back(stage)
     assert stage.sh(SLEEPERS) == "0\n"
 
 
@@ -96,7 +94,7 @@ def test_others_change_meanwhile(stage: World) -> None:
     refusal = stage.refused("nat_portmap", name="third", mappings=web("new")["mappings"])
     assert "confirm it first" in refusal
     stage.apply("nat_portmap", name="other", mappings=[{"host_port": 9000, "address": ADDRESSES["new"], "port": 3000}])
-    until(stage, "old")
+    until_taken_back(stage)
     assert served(stage, 81) == "closed"
     assert served(stage, 9000) == "new"
     assert not stage.module("nat_portmap", check=True, **web("old"))["changed"]
@@ -122,7 +120,7 @@ def test_the_first_ports_of_a_host(world: World) -> None:
     while "isolation_nat" in world.sh("nft list tables"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    time.sleep(0.5)
+    world.wait(lambda: world.sh(SLEEPERS) == "0\n", 5, "the end of the helper")
     assert (
         world.sh("ls /etc/isolation/portmap /etc/isolation/boot.d")
         == "/etc/isolation/boot.d:\n\n/etc/isolation/portmap:\n"
