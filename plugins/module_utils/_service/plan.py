@@ -199,12 +199,16 @@ def _plan_present(
         return Plan(spec.name, result=_result(want, instance, world, False), warnings=warnings)
     own = [change for change in changes if not change.key.startswith("replaces ")]
     steps, finish = _actions(want, instance, world, own, old, hidden.reload, draining)
-    if not set(map(systemd.unit_file, output.units(spec.name))).isdisjoint(stale_files(want, instance)):
+    pipe = set(map(systemd.unit_file, output.units(spec.name)))
+    if not pipe.isdisjoint(stale_files(want, instance)):
         # Units whose files are gone have forgotten that the pipe is to go with them.
         finish[:0] = [
             systemd.Dismiss(output.units(spec.name)),
             RemoveFile(runit.output_pipe(spec.name), runit.OUTPUT),
         ]
+    if instance.running is not None and not pipe.isdisjoint(want.artifacts) and pipe.isdisjoint(instance.files):
+        # What its unit executes once it is stopped writes there already.
+        steps.insert(0, systemd.Systemctl("start", output.units(spec.name)[:1]))
     return Plan(
         spec.name,
         tuple(changes),

@@ -10,6 +10,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.files import RemoveFile, WriteFile
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import Systemctl
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service import output
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.changes import digest
@@ -74,6 +75,15 @@ def test_it_goes_when_it_is_not_asked_for_any_more() -> None:
     assert kinds(done.finish) == ["Dismiss", "RemoveFile", "AwaitHealth"]
     assert done.finish[1] == RemoveFile("/run/isolation/output/web-1", "/run/isolation/output")
     assert not one(spec("web-1", service="web", standard_output="pipe"), host(standard_output="pipe")).changes
+
+
+def test_it_is_there_before_a_running_one_stops_for_it() -> None:
+    """systemd executes ExecStopPost with the standard output that the unit has by then."""
+    done = one(spec("web-1", service="web", standard_output="pipe"), host())
+    assert kinds(done.steps) == ["SaveRecord", "Systemctl", "Start"]
+    assert done.steps[1] == Systemctl("start", (f"{PIPED}.socket",))
+    new = one(spec("web-1", service="web", standard_output="pipe"), bare("web-1", systemd=True, watched=()))
+    assert "Systemctl" not in kinds(new.steps)
 
 
 def test_it_goes_with_the_service() -> None:
