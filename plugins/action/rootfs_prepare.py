@@ -108,15 +108,15 @@ class ActionModule(ActionBase):
         images = {os.path.basename(line).replace("-", ":", 1) for line in lines if line.startswith(_paths.IMAGES)}
         return next((line for line in lines if not line.startswith("/")), ""), images
 
-    def _provide(self, wanted: t.Sequence[Place]) -> None:
-        """Let every element name an archive on the host, which is sent unless its image is there."""
+    def _provide(self, wanted: t.Sequence[Place], send: bool = True) -> None:
+        """Let every element name an archive on the host, which is sent unless its image is there; without `send` none is."""
         found = [self._find(place) for place in wanted]
         machine, there = self._ask()
         digests = {local: _archives.digest_of(local, machine) for local in dict.fromkeys(found)}
         sent: dict[str, str] = {}
         for place, local in zip(wanted, found):
             digest = digests[local]
-            if digest not in sent and not self._task.check_mode and (digest not in there or place.verify):
+            if send and digest not in sent and not self._task.check_mode and (digest not in there or place.verify):
                 sent[digest] = self._send(local, digest)
         for place, local in zip(wanted, found):
             place.element["source"] = _archives.replacement(local, digests[local], sent.get(digests[local]))

@@ -111,8 +111,7 @@ def _field(result: t.Any, name: str) -> t.Any:
 
 def _task(task: t.Any) -> Task:
     role = task._role.get_name() if task._role is not None else ""
-    checked = bool(task.check_mode) and not context.CLIARGS.get("check", False)
-    return Task(str(task.name or task.action), role, checked, bool(task.run_once))
+    return Task(str(task.name or task.action), role, bool(task.run_once))
 
 
 def _reason(result: t.Mapping[str, t.Any]) -> str:

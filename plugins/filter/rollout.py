@@ -11,7 +11,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import _batches, _releases, _removal, _rollout, _secrets, _targets
+from ..module_utils import _targets
+from ..module_utils._errors import IsolationError
+from ..plugin_utils import _batches, _releases, _removal, _rollout, _secrets
 
 
 def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -21,7 +23,7 @@ def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     def call(*args: t.Any) -> t.Any:
         try:
             return function(*args)
-        except _releases.PlanError as error:
+        except (_releases.PlanError, IsolationError) as error:
             raise AnsibleFilterError(str(error)) from error
 
     return call

@@ -342,8 +342,8 @@ def _brief(value: t.Any) -> t.Any:
     return value
 
 
-def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
-    params = module.shown_params()
+def _results(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[_Outcome]) -> list[dict[str, t.Any]]:
+    """One entry for each element."""
     results = []
     for outcome in outcomes:
         entry: dict[str, t.Any] = {
@@ -357,6 +357,12 @@ def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outc
         if outcome.plan.predicted:
             entry["predicted"] = True
         results.append(entry)
+    return results
+
+
+def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
+    params = module.shown_params()
+    results = _results(layer, outcomes)
     answer: dict[str, t.Any] = {
         "changed": any(entry["changed"] for entry in results),
         "results": results,
@@ -373,13 +379,48 @@ def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outc
     module.exit_json(**answer)
 
 
-def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
-    params = module.all_params
+def _read(layer: Layer[t.Any, t.Any], params: Options) -> tuple[list[t.Any], Request]:
+    """The elements of a task as canonical values, and what it asks for beside them.
+
+    :raises InvalidOption: an option can't be meant.
+    """
     request = Request(check_name(params["project"], "project"), params.get("expect") or {})
     elements = merge_elements(layer, params)
     extra = {option: params[option] for option in layer.beside}
-    specs = [layer.parse({**element, **extra}, request) for element in elements]
+    return [layer.parse({**element, **extra}, request) for element in elements], request
 
+
+@dataclass(frozen=True)
+class Foresight:
+    """What a layer would make of a task: `results` and `diff` as its module has them in check mode, and texts that must not be shown."""
+
+    results: list[dict[str, t.Any]]
+    diff: list[dict[str, str]]
+    warnings: list[str]
+    hidden: frozenset[str]
+
+
+def foresee(layer: Layer[t.Any, t.Any], aggregate: t.Sequence[Options], **given: t.Any) -> Foresight:
+    """What the module of a layer would answer in check mode, for who asks several layers. `given` are options beside `aggregate`.
+
+    :raises IsolationError: something that was asked for can't be.
+    """
+    defaults = {option: rule.get("default") for option, rule in {**layer.options, **layer.beside}.items()}
+    specs, request = _read(layer, {**defaults, **given, "aggregate": list(aggregate)})
+    world = layer.observe(specs, request)
+    plan = layer.plan(specs, world, request)
+    outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
+    return Foresight(
+        _results(layer, outcomes),
+        [make_diff(layer.kind, element) for element in plan.elements if element.changed],
+        [warning for element in plan.elements for warning in element.warnings],
+        frozenset(layer.hidden(specs, world)),
+    )
+
+
+def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
+    params = module.all_params
+    specs, request = _read(layer, params)
     world = layer.observe(specs, request)
     module.no_log_values.update(layer.hidden(specs, world))
     plan = layer.plan(specs, world, request)

@@ -174,9 +174,9 @@ def host_plan(info: Data, declared: Data) -> Data:
     """What every layer of one host is asked for: `info` is host_info's answer, `declared` the inventory's data.
 
     The answer has `bridges`, `slices` and `rootfs`; `waves`, each with `holds`, `services`, `portmaps` (targets by instance) and what follows
-    once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; `fresh`: whether a
-    release or a published port is new to this host, so that a check beforehand is worth its time; `begins`: whether an instance comes or
-    goes, so that other deployments have to wait; and `lease`: for how long at most, without a word.
+    once ports lead there (`ended`); `remove` (by layer); `held`, the releases that are held back; `begins`: whether an
+    instance comes or goes, or a port is published for the first time, so that other deployments have to wait; and `lease`: for how long at most,
+    without a word.
 
     :raises PlanError: the data contradicts itself.
     """
@@ -222,7 +222,6 @@ def host_plan(info: Data, declared: Data) -> Data:
         "held": {
             group[0].name: ", ".join(one.held for one in group if one.held) for group in replicas if group[0].held
         },
-        "fresh": fresh,
         "begins": fresh or any(not one.settled for one in stands) or any(remove.values()),
         "lease": f"{_longest(rollout):g}s",
     }
@@ -266,12 +265,12 @@ def _wave(wave: t.Sequence[Replicas], elements: Data, published: t.Container[str
 
 
 def together(plan: Data) -> Data:
-    """All waves as one: what check mode is asked, in which no instance starts for another one to wait for."""
+    """All waves as one, with what they stand on: what check mode is asked, in which no instance starts for another one to wait for."""
     found: Data = {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
     for wave in plan["waves"]:
         for key, entries in found.items():
             entries.extend(wave[key])
-    return found
+    return {**{layer: plan[layer] for layer in ("bridges", "slices", "rootfs")}, **found}
 
 
 def lost(result: Data) -> list[str]:

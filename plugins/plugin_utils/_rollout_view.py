@@ -19,6 +19,7 @@ ROLE = "daemonless.isolation.isolation"
 PHASES = {
     "Look at the host": "look",
     "Wait for other deployments": "wait for other deployments",
+    "Check every layer beforehand": "check",
     "Bridges": "prepare bridges",
     "Slices": "prepare slices",
     "Root file systems": "prepare root file systems",
@@ -48,11 +49,10 @@ _BAR = 20
 
 
 class Task(t.NamedTuple):
-    """A task: its name without that of its role, the role, whether it is a check beforehand, and whether one host stands for all."""
+    """A task: its name without that of its role, the role, and whether one host stands for all."""
 
     name: str
     role: str = ""
-    rehearsal: bool = False
     once: bool = False
 
     @property
@@ -182,8 +182,8 @@ class View:
                 seen.phase = task.name
             return
         self._is_rollout = seen.phased = True
-        seen.phase = "check" if task.rehearsal else phase
-        if phase == _GATE and not task.rehearsal:
+        seen.phase = phase
+        if phase == _GATE:
             seen.wave += 1
 
     def wave(self, hosts: t.Iterable[str]) -> None:
@@ -194,11 +194,7 @@ class View:
     def result(self, host: str, task: Task, outcome: Outcome, now: float) -> list[Line]:
         """A task has ended on a host."""
         lines, seen = self.task(), self._seen(host)
-        where = (
-            seen.place
-            if task.phase and not task.rehearsal
-            else ("check: " if task.rehearsal else "") + (task.phase or task.name)
-        )
+        where = seen.place if task.phase else task.name
         if outcome.kind == "unreachable":
             seen.failed = True
             lines += self._trouble(seen, "unreachable", outcome.reason)
@@ -216,7 +212,7 @@ class View:
 
     def _went_well(self, seen: Host, task: Task, outcome: Outcome, where: str) -> list[Line]:
         lines = []
-        told = not task.rehearsal and task.phase not in _NOT_TOLD
+        told = task.phase not in _NOT_TOLD
         if outcome.changed and told and (outcome.names or not outcome.lost):
             seen.changes += 1
             names = f": {_some(outcome.names)}" if outcome.names else ""

@@ -12,13 +12,13 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.daemonless.isolation.plugins.module_utils import _runner
+from ansible_collections.daemonless.isolation.plugins.module_utils import _runner, _targets
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.layer import BridgeLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.layer import CgroupLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.layer import PortmapLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.layer import RootfsLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.layer import ServiceLayer
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _rollout, _targets
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _rollout
 
 from .test_releases import ROLLOUT
 

@@ -13,7 +13,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _removal, _rollout, _targets
+from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _removal, _rollout
 
 Data = t.Dict[str, t.Any]
 
@@ -119,7 +120,7 @@ def test_each_layer_on_a_clean_host() -> None:
     assert "replaces" not in service
     assert not {"ports", "resources"} & set(service)
     assert plan["remove"] == {"services": [], "rootfs": [], "slices": []}
-    assert plan["fresh"]
+    assert plan["begins"]
 
 
 def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
@@ -135,10 +136,10 @@ def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
     assert _releases.release(asked) != _releases.release(WEB)
 
 
-def test_what_is_deployed_is_not_fresh() -> None:
+def test_what_is_deployed_does_not_begin_anew() -> None:
     info = {"services": [instance("web", _releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
     plan = host_plan(info, declared([WEB]))
-    assert not plan["fresh"]
+    assert not plan["begins"]
     assert "replaces" not in plan["services"][0]
 
 
@@ -239,7 +240,7 @@ def test_ports_get_the_addresses_of_their_instance() -> None:
     (element,) = _targets.portmaps(plan, results)
     assert [mapping["address"] for mapping in element["mappings"]] == ["10.88.0.2", "fd88::2"]
     assert element["service_addresses"] == [{"address": "10.88.255.7", "to": "10.88.0.2"}]
-    with pytest.raises(_releases.PlanError, match="has no ipv4 or ipv6 address"):
+    with pytest.raises(_targets.TargetError, match="has no ipv4 or ipv6 address"):
         _targets.portmaps(plan, [{"name": name, "service": {"addresses": []}}])
 
 
@@ -267,7 +268,7 @@ def test_clients_by_family(clients: dict[str, list[str]], expected: list[dict[st
     assert shown == expected
     if len(expected) == 1:
         del addresses["ipv6"]
-        with pytest.raises(_releases.PlanError, match="for clients of allow_from"):
+        with pytest.raises(_targets.TargetError, match="for clients of allow_from"):
             _targets.portmaps(plan, [{"name": "i", "service": {"addresses": [addresses]}}])
 
 

@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _replicas, _rollout, _targets
+from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _replicas, _rollout
 
 from .test_releases import ROLLOUT, WEB, Data, declared, host_plan
 from .test_rollout import OLD, OLDER, at

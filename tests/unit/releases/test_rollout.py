@@ -12,7 +12,8 @@ import hypothesis as h
 import hypothesis.strategies as st
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _rollout, _strategies, _targets
+from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
+from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _rollout, _strategies
 
 from .test_releases import ROLLOUT, WEB, Data, declared, host_plan, instance
 
@@ -107,7 +108,7 @@ def test_what_is_settled_is_left_alone() -> None:
     there = [at(3, "web", NEW, state="started"), at(2, "web", OLD, state="stopped")]
     plan = host_plan({"services": there, "portmaps": [leads("web", 3)]}, declared([WEB]))
     assert not {"beside", "replaces"} & set(plan["services"][0])
-    assert (ended(plan), plan["returns"], plan["fresh"], plan["begins"]) == ([], [], False, False)
+    assert (ended(plan), plan["returns"], plan["begins"]) == ([], [], False)
 
 
 def test_a_release_that_was_rolled_back_is_held() -> None:
@@ -249,4 +250,4 @@ def test_from_any_state_one_run_leads_to_the_new_one_alone(
     assert left == {f"web-{NEW}"}
     after = [at(3, "web", NEW, state="started", enabled=True)]
     again = host_plan({"services": after, "portmaps": [leads("web", 3)]}, declared([WEB]))
-    assert (ended(again), again["returns"], again["fresh"]) == ([], [], False)
+    assert (ended(again), again["returns"], again["begins"]) == ([], [], False)

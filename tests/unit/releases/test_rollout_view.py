@@ -155,13 +155,10 @@ def test_hosts_of_batches_that_did_not_begin() -> None:
     ]
 
 
-def test_a_check_beforehand_is_no_change_and_its_failure_is_told() -> None:
+def test_the_failure_of_a_check_beforehand_is_told() -> None:
     view = begun("a")
-    rehearsal = GATE._replace(rehearsal=True)
-    assert do(view, "a", rehearsal, CHANGED) == []
-    assert do(view, "a", rehearsal, Outcome("failed", reason="no such image")) == [
-        "a: check: start and gate: failed: no such image"
-    ]
+    check = GATE._replace(name="Check every layer beforehand")
+    assert do(view, "a", check, Outcome("failed", reason="no such image")) == ["a: check: failed: no such image"]
     assert view.hosts["a"].wave == 0
 
 
@@ -217,7 +214,7 @@ def test_live() -> None:
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c"]),
-        st.sampled_from([GATE, PORTS, END, OTHER, GATE._replace(rehearsal=True)]),
+        st.sampled_from([GATE, PORTS, END, OTHER]),
         st.builds(
             Outcome,
             st.sampled_from(["ok", "failed", "ignored", "skipped", "unreachable"]),

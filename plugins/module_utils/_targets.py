@@ -2,16 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the host's ports lead: the elements of nat_portmap. Pure; it runs on the controller.
-
-Note: this is private to the collection, and may change at any time.
-"""
+"""Where the host's ports lead: the elements of nat_portmap. Pure; it runs on the controller, and on the host where a deployment is looked at beforehand."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ._releases import Data, PlanError
+from ._errors import IsolationError
+
+Data = t.Dict[str, t.Any]
+
+
+class TargetError(IsolationError):
+    """Ports can't be led to an instance."""
 
 
 def _family(address: str) -> str:
@@ -51,7 +54,7 @@ def _targets(entry: Data, instances: t.Sequence[Data]) -> list[Data]:
         found = [(family, mapping) for family, mapping in fitting if mapping is not None]
         if not found:
             clients = " for clients of allow_from" if fitting else ""
-            raise PlanError(
+            raise TargetError(
                 f"service {entry['name']}: port {port['host_port']} can't be published{clients}:"
                 f" instance {entry['instances'][0]} has no {' or '.join(families)} address{' of their family' if fitting else ''}"
             )
@@ -64,7 +67,7 @@ def _targets(entry: Data, instances: t.Sequence[Data]) -> list[Data]:
 def portmaps(wave: Data, results: t.Sequence[Data]) -> list[Data]:
     """nat_portmap's elements: the wave's, with the addresses that namespaced_service has told. Ports of an instance that failed are left out.
 
-    :raises PlanError: an instance has no address of the family that a port needs.
+    :raises TargetError: an instance has no address of the family that a port needs.
     """
     instances = {result["name"]: result.get("service") or {} for result in results}
     failed = {result["name"] for result in results if result.get("failed")}
@@ -81,7 +84,7 @@ def portmaps(wave: Data, results: t.Sequence[Data]) -> list[Data]:
         if entry["service_address"]:
             to = addresses[0].get(_family(entry["service_address"]))
             if not to:
-                raise PlanError(
+                raise TargetError(
                     f"service {entry['name']}: service_address {entry['service_address']}: no address of its family"
                 )
             element["service_addresses"] = [{"address": entry["service_address"], "to": to}]
