@@ -24,18 +24,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         del tmp
         arguments = dict(self._task.args)
-        # A task is carried out by a child of the process that deploys.
-        arguments.setdefault("holder", _holders.holder(os.getppid()))
+        host = (task_vars or {}).get("inventory_hostname", "host")
+
+        def execute(given: dict[str, t.Any]) -> dict[str, t.Any]:
+            return self._execute_module(_MODULE, given, task_vars=task_vars)  # type: ignore[no-any-return]
+
         if arguments.get("state", "held") != "held":
-            return self._execute_module(_MODULE, arguments, task_vars=task_vars)  # type: ignore[no-any-return]
-        answer = self._execute_module(_MODULE, {**arguments, "wait": "0s"}, task_vars=task_vars)
-        other = answer.get("held_by")
-        if not other:
-            return answer  # type: ignore[no-any-return]
-        if _holders.is_gone(str(other)):
-            arguments["displaces"] = other
-        else:
-            self._display.display(
-                f"{(task_vars or {}).get('inventory_hostname', 'host')}: another deployment is at work; waiting for it"
-            )
-        return self._execute_module(_MODULE, arguments, task_vars=task_vars)  # type: ignore[no-any-return]
+            return execute({"holder": _holders.holder(os.getppid()), **arguments})
+        return _holders.patiently(execute, arguments, lambda line: self._display.display(f"{host}: {line}"))

@@ -4,20 +4,25 @@
 
 """The module deploy_check: every layer of a deployment, asked in one process what it would change.
 
-A task of Ansible costs some tenths of a second whatever it does. A host on which nothing is to be done is spared those of all layers.
+A task of Ansible costs some tenths of a second whatever it does. A host on which nothing is to be done is spared those of all layers, and one on which
+little is to be done most of their elements.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from . import _lease
 from ._bridge.layer import BridgeLayer
 from ._bulk import has_secrets, hidden_values
 from ._cgroup.layer import CgroupLayer
 from ._errors import IsolationError
+from ._info import gather
 from ._portmap.layer import PortmapLayer
 from ._rootfs.layer import RootfsLayer
 from ._runner import Foresight, Layer, foresee
@@ -26,9 +31,20 @@ from ._targets import portmaps
 
 OPTIONS: dict[str, t.Any] = {
     "project": {"type": "str", "default": "default"},
-    "plan": {"type": "dict", "required": True},
+    "plan": {"type": "dict"},
     "secret_values": {"type": "dict", "default": {}, "no_log": True},
+    "seen": {"type": "str"},
+    "lease": {"type": "dict", "options": {key: rule for key, rule in _lease.OPTIONS.items() if key != "state"}},
 }
+
+SEEN: dict[str, frozenset[str]] = {
+    "services": frozenset("name project service state enabled proven updated addresses slice rootfs options".split()),
+    "portmaps": frozenset({"name", "project", "mappings", "service_addresses"}),
+    "rootfs": frozenset({"name", "project"}),
+    "slices": frozenset({"name", "project"}),
+}
+"""What of host_info a plan is made of: nothing that changes while nobody changes anything."""
+OPTIONS_SEEN = ("namespaces", "held")
 
 BELOW: dict[str, type[Layer[t.Any, t.Any]]] = {"bridges": BridgeLayer, "slices": CgroupLayer, "rootfs": RootfsLayer}
 """What services stand on, in the order in which it is made."""
@@ -74,27 +90,64 @@ def _secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         yield from hidden_values(layer.options, plan[name], has_secrets(layer.options))
 
 
-def run_check() -> None:
-    """Be the module. What it was called with is neither logged nor told: contents of files are in it."""
-    module = AnsibleModule(OPTIONS, supports_check_mode=True, no_log=True)
+def look(project: str) -> tuple[dict[str, t.Any], str]:
+    """What a host has of a project, as far as a plan is made of it, and a digest of that.
+
+    :raises IsolationError: something could not be seen.
+    """
+    found: dict[str, t.Any] = {
+        subset: [{key: value for key, value in entry.items() if key in SEEN[subset]} for entry in entries]
+        for subset, entries in gather(SEEN, project)[0].items()
+    }
+    for entry in found["services"]:
+        entry["options"] = {key: entry["options"][key] for key in OPTIONS_SEEN if key in entry["options"]}
+    return found, hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _names(found: Foresight) -> list[str]:
+    """The elements that a layer would change. What leads somewhere until it is confirmed is to be confirmed."""
+    return [
+        entry["name"]
+        for entry in found.results
+        if entry["changed"] or (entry.get("portmap") or {}).get("unconfirmed", False)
+    ]
+
+
+def _layers(module: AnsibleModule, plan: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What is told of the layers: those that would change something, and of which elements."""
     params = module.params
-    told = {"invocation": {"module_args": {"project": params["project"]}}}
-    missing = {*BELOW, "services", "portmaps", "holds", "ended"}.difference(params["plan"])
+    missing = {*BELOW, "services", "portmaps", "holds", "ended"}.difference(plan)
     if missing:
-        module.fail_json(
-            msg=f"deploy_check: plan: {', '.join(sorted(missing))} is missing: give what the filter together has",
-            **told,
-        )
-    module.no_log_values.update(_secrets(params["plan"]))
-    try:
-        found = look_ahead(params["plan"], params["project"], params["secret_values"])
-    except (IsolationError, OSError) as error:
-        module.fail_json(msg=str(error), exception=traceback.format_exc(), **told)
+        raise Refused(f"plan: {', '.join(sorted(missing))} is missing: give what the filter together has")
+    module.no_log_values.update(_secrets(plan))
+    found = look_ahead(plan, params["project"], params["secret_values"])
     for one in found.values():
         module.no_log_values.update(one.hidden)
         for warning in one.warnings:
             module.warn(warning)
-    differing = [name for name, one in found.items() if one.diff]
-    module.exit_json(
-        changed=False, differing=differing, diff=[line for one in found.values() for line in one.diff], **told
-    )
+    differing = {name: _names(one) for name, one in found.items()}
+    return {
+        "differing": {name: names for name, names in differing.items() if names},
+        "diff": [line for one in found.values() for line in one.diff],
+    }
+
+
+def run_check() -> None:
+    """Be the module. What it was called with is neither logged nor told: contents of files are in it."""
+    module = AnsibleModule(OPTIONS, supports_check_mode=True, no_log=True)
+    params = module.params
+    answer: dict[str, t.Any] = {"changed": False, "invocation": {"module_args": {"project": params["project"]}}}
+    try:
+        if params["lease"] is not None and not module.check_mode:
+            answer.update(_lease.hold(params["lease"]))
+        if params["plan"] is None:
+            answer["info"], answer["seen"] = look(params["project"])
+        elif params["seen"] is not None and look(params["project"])[1] != params["seen"]:
+            answer["stale"] = True
+        else:
+            answer.update(_layers(module, params["plan"]))
+    except _lease.Held as held:
+        module.fail_json(msg=f"deploy_check: {held}", held_by=held.holder, **answer)
+    except (IsolationError, OSError) as error:
+        module.fail_json(msg=str(error), exception=traceback.format_exc(), **answer)
+    module.exit_json(**answer)

@@ -27,8 +27,20 @@ _LOOK = 0.5
 """Seconds between two looks at a lease that another holds."""
 
 
-def _hold(module: AnsibleModule) -> None:
-    params = module.params
+class Held(IsolationError):
+    """Another deployment, `holder`, has the lease, and had it for as long as was waited."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+def hold(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Take the lease by the options of deploy_lease; what is told of that.
+
+    :raises Held: another deployment has it.
+    :raises IsolationError: an option can't be meant, or the host's lock was not to be had.
+    """
     ttl, wait = (parse_seconds(params[option], option) for option in ("ttl", "wait"))
     if ttl < 1:
         raise InvalidOption(f"ttl: {params['ttl']!r}: must be at least 1s")
@@ -37,15 +49,14 @@ def _hold(module: AnsibleModule) -> None:
         other = lease.take(params["holder"], ttl, params["displaces"])
         waited = time.monotonic() - began
         if other is None:
-            break
+            return {"waited": round(waited, 1)}
         if waited >= wait:
-            module.fail_json(
-                msg=f"deploy_lease: another deployment, {other.holder}, has held this host for {waited:.0f} s of waiting, and may for"
+            raise Held(
+                f"another deployment, {other.holder}, has held this host for {waited:.0f} s of waiting, and may for"
                 f" {other.until - lease.boottime():.0f} s more: wait for it, or for that",
-                held_by=other.holder,
+                other.holder,
             )
         time.sleep(min(_LOOK, max(0.0, wait - waited)))
-    module.exit_json(changed=False, waited=round(waited, 1))
 
 
 def run_lease() -> None:
@@ -57,6 +68,8 @@ def run_lease() -> None:
         if module.params["state"] == "released":
             lease.release(module.params["holder"])
             module.exit_json(changed=False)
-        _hold(module)
+        module.exit_json(changed=False, **hold(module.params))
+    except Held as held:
+        module.fail_json(msg=f"deploy_lease: {held}", held_by=held.holder)
     except (IsolationError, OSError) as error:
         module.fail_json(msg=f"deploy_lease: {error}")

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import os
 import socket
+import typing as t
+
+Answer = t.Dict[str, t.Any]
 
 
 def _read(path: str) -> str:
@@ -48,3 +51,17 @@ def is_gone(who: str) -> bool:
     if place != here or not process or not pid.isdigit() or here.endswith("/") or "//" in here:
         return False
     return _began(int(pid)) != process
+
+
+def patiently(execute: t.Callable[[Answer], Answer], lease: Answer, tell: t.Callable[[str], None]) -> Answer:
+    """Execute a module that takes the lease, by its options: from a deployment that is gone at once, from any other when that has released it."""
+    # A task is carried out by a child of the process that deploys.
+    lease = {"holder": holder(os.getppid()), **lease}
+    answer = execute({**lease, "wait": "0s"})
+    other = answer.get("held_by")
+    if not other:
+        return answer
+    if is_gone(str(other)):
+        return execute({**lease, "displaces": other})
+    tell("another deployment is at work; waiting for it")
+    return execute(lease)

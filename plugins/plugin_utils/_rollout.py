@@ -145,14 +145,20 @@ def _settled(replicas: Replicas) -> bool:
     return all(one.settled for one in replicas)
 
 
+def _beside(replicas: Replicas) -> int:
+    """How many instances are at work at the same time as the ones that they make way for."""
+    return sum(1 for one in replicas if one.old is not None or one.running)
+
+
 def _waves(services: t.Sequence[Replicas], at_once: int) -> list[list[Replicas]]:
     """Services in the order in which they are brought up: those that stay come with the first ones that change.
 
-    Replicas of one service come together, since their ports are one: a wave has more than `at_once` instances if one service has.
+    `at_once` is for what a host has to bear twice for a while; what takes no other's place takes none in a wave. Replicas of one service come
+    together, since their ports are one: a wave has more than `at_once` instances if one service has.
     """
     waves: list[list[Replicas]] = [[]]
     for replicas in _in_order([one for one in services if not _settled(one)]):
-        if waves[-1] and sum(map(len, waves[-1])) + len(replicas) > at_once:
+        if waves[-1] and _beside(replicas) and sum(map(_beside, waves[-1])) + _beside(replicas) > at_once:
             waves.append([])
         waves[-1].append(replicas)
     waves[0] = [replicas for replicas in services if _settled(replicas)] + waves[0]
@@ -271,6 +277,47 @@ def together(plan: Data) -> Data:
         for key, entries in found.items():
             entries.extend(wave[key])
     return {**{layer: plan[layer] for layer in ("bridges", "slices", "rootfs")}, **found}
+
+
+def due(plan: Data, differing: t.Mapping[str, t.Sequence[str]]) -> Data:
+    """A plan without what is as it is to be: `differing` names what each layer would change, as deploy_check tells.
+
+    A service stays if anything of it differs: its instances, its ports, or what ends once ports lead to them.
+    """
+    names = {layer: frozenset(found) for layer, found in differing.items()}
+
+    def of(layer: str, elements: t.Sequence[Data]) -> list[Data]:
+        return [element for element in elements if element["name"] in names.get(layer, ())]
+
+    waves = []
+    for wave in plan["waves"]:
+        ports = of("portmaps", wave["portmaps"])
+        moved = {name for element in ports for name in element.get("instances", [])}
+        moved.update(element["name"] for element in of("services", wave["services"]))
+        groups = [
+            one for one in wave["ended"] if not moved.isdisjoint(one["instances"]) or of("ended", one["elements"])
+        ]
+        kept = {name for one in groups for name in one["instances"]}
+        left = {
+            "holds": of("holds", wave["holds"]),
+            "services": [element for element in wave["services"] if element["name"] in kept],
+            "portmaps": [
+                element
+                for element in wave["portmaps"]
+                if element in ports or not kept.isdisjoint(element.get("instances", []))
+            ],
+            "ended": groups,
+            "returns": [element for one in groups for element in one["returns"]],
+        }
+        if any(left.values()):
+            waves.append(left)
+    return {
+        **plan,
+        "bridges": plan["bridges"] if names.get("bridges") else [],
+        "slices": of("slices", plan["slices"]),
+        "rootfs": of("rootfs", plan["rootfs"]),
+        "waves": waves,
+    }
 
 
 def lost(result: Data) -> list[str]:

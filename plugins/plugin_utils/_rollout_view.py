@@ -17,9 +17,7 @@ from ._rollout_screen import BAD, CHANGED, GOOD, PLAIN, SOFT, Line, clean, gauge
 ROLE = "daemonless.isolation.isolation"
 
 PHASES = {
-    "Look at the host": "look",
-    "Wait for other deployments": "wait for other deployments",
-    "Check every layer beforehand": "check",
+    "Look and plan": "look and plan",
     "Bridges": "prepare bridges",
     "Slices": "prepare slices",
     "Root file systems": "prepare root file systems",

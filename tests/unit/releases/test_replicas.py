@@ -108,7 +108,9 @@ def test_a_new_release_takes_over_with_all_of_them_or_with_none() -> None:
 def test_they_come_in_one_wave() -> None:
     others = [{**WEB, "name": name, "ports": []} for name in "abc"]
     data = declared([*others, THREE], rollout={**ROLLOUT, "services_at_once": 4})
-    waves = _rollout.host_plan({"services": there(NEW, 1, 2), "portmaps": spread(1, 2)}, data)["waves"]
+    old = [at(20 + place, name, OLD, state="started") for place, name in enumerate("abc")]
+    info = {"services": [*old, *there(OLD, 1, 2)], "portmaps": spread(1, 2)}
+    waves = _rollout.host_plan(info, data)["waves"]
     assert [[entry["service"] for entry in wave["services"]] for wave in waves] == [["a", "b", "c"], ["web"] * 3]
 
 

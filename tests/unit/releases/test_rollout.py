@@ -190,10 +190,59 @@ def named(name: str, **more: t.Any) -> Data:
 
 def test_many_change_in_waves_each_after_what_it_needs() -> None:
     services = [named("a", after=["c"]), named("b"), named("c", requires=["d"]), named("d"), named("e")]
-    there = [instance("e", _releases.release(services[4]), "started")]
+    old = [instance(name, OLD, "started") for name in "abcd"]
+    there = [*old, instance("e", _releases.release(services[4]), "started")]
     data = declared(services, rollout={**ROLLOUT, "services_at_once": 2})
-    waves = _rollout.host_plan({"services": there}, data)["waves"]
-    assert [[entry["service"] for entry in wave["services"]] for wave in waves] == [["e", "d", "c"], ["a", "b"]]
+
+    def waves(there: list[Data]) -> list[list[str]]:
+        found = _rollout.host_plan({"services": there}, data)["waves"]
+        return [[entry["service"] for entry in wave["services"]] for wave in found]
+
+    assert waves(there) == [["e", "d", "c"], ["a", "b"]]
+    assert waves(there[1:]) == [["e", "d", "c", "a"], ["b"]]
+    assert waves([]) == [["d", "c", "a", "b", "e"]], "none takes another one's place"
+
+
+def test_what_does_not_differ_is_left_out() -> None:
+    """Of a plan in which one service changes, one is to be published anew, and two stay."""
+    services = [named("a"), named("b"), {**named("c"), "ports": WEB["ports"]}, named("d")]
+    new = {name: _releases.release(service) for name, service in zip("abcd", services)}
+    there = [instance("a", OLD, "started"), *(instance(name, new[name], "started") for name in "bcd")]
+    plan = _rollout.host_plan({"services": there, "portmaps": [leads("c", 9)]}, declared(services))
+    nothing = _rollout.due(plan, {})
+    assert (nothing["bridges"], nothing["slices"], nothing["rootfs"], nothing["waves"]) == ([], [], [], [])
+    assert {key: nothing[key] for key in ("remove", "held", "begins", "lease")} == {
+        key: plan[key] for key in ("remove", "held", "begins", "lease")
+    }
+    wanted, c = f"a-{new['a']}", f"c-{new['c']}"
+    differing = {"slices": [f"a/{new['a']}"], "services": [wanted], "portmaps": ["c"], "ended": [f"a-{OLD}"]}
+    left = _rollout.due(plan, differing)
+    assert ([entry["name"] for entry in left["slices"]], left["rootfs"]) == ([f"a/{new['a']}"], [])
+    (wave,) = left["waves"]
+    assert [entry["name"] for entry in wave["services"]] == [c, wanted]
+    assert [entry["name"] for entry in wave["portmaps"]] == ["c"]
+    assert ended(wave) == [f"a-{OLD}"]
+
+
+@h.given(st.data())
+def test_what_is_left_out_is_as_it_was(data: st.DataObject) -> None:
+    """Whatever differs is there, in its order, with all that belongs to its service; without a difference there is no wave."""
+    services = [named(name, **({"ports": WEB["ports"]} if name == "b" else {})) for name in "abc"]
+    there = [instance(name, OLD, "started") for name in data.draw(st.sets(st.sampled_from("abc")))]
+    plan = _rollout.host_plan({"services": there}, declared(services, rollout={**ROLLOUT, "services_at_once": 1}))
+    whole = _rollout.together(plan)
+    names = {layer: [entry["name"] for entry in whole[layer]] for layer in ("slices", "rootfs", "services", "portmaps")}
+    names["ended"] = [entry["name"] for one in whole["ended"] for entry in one["elements"]]
+    differing = {layer: [name for name in found if data.draw(st.booleans())] for layer, found in names.items()}
+    left = _rollout.together(_rollout.due(plan, differing))
+    for layer in ("slices", "rootfs"):
+        assert [entry["name"] for entry in left[layer]] == differing[layer]
+    for layer in ("services", "portmaps"):
+        assert set(differing[layer]) <= {entry["name"] for entry in left[layer]}
+        assert [entry for entry in whole[layer] if entry in left[layer]] == left[layer]
+    assert {one["instances"][0] for one in left["ended"]} == {entry["name"] for entry in left["services"]}
+    assert set(differing["ended"]) <= {entry["name"] for one in left["ended"] for entry in one["elements"]}
+    assert _rollout.due(plan, names)["waves"] == plan["waves"]
 
 
 def test_those_that_wait_for_each_other_are_for_the_module_to_refuse() -> None:

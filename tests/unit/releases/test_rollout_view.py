@@ -157,8 +157,10 @@ def test_hosts_of_batches_that_did_not_begin() -> None:
 
 def test_the_failure_of_a_check_beforehand_is_told() -> None:
     view = begun("a")
-    check = GATE._replace(name="Check every layer beforehand")
-    assert do(view, "a", check, Outcome("failed", reason="no such image")) == ["a: check: failed: no such image"]
+    check = GATE._replace(name="Look and plan")
+    assert do(view, "a", check, Outcome("failed", reason="no such image")) == [
+        "a: look and plan: failed: no such image"
+    ]
     assert view.hosts["a"].wave == 0
 
 
