@@ -36,7 +36,8 @@ class ActionModule(Archives):
         # It is long, and has the contents of files in it.
         told: Answer = {"changed": False, "leased": False, "_ansible_verbose_override": True}
         try:
-            return {**told, **self._plan(_archives.plain_copy(given["declared"]), given["wait"], told)}
+            answer = self._plan(_archives.plain_copy(given["declared"]), given["wait"], told)
+            return {**told, **answer}
         except (PlanError, IsolationError) as error:
             return {**told, "failed": True, "msg": str(error)}
 

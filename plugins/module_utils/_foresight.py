@@ -2,52 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module deploy_check: every layer of a deployment, asked in one process what it would change.
-
-A task of Ansible costs some tenths of a second whatever it does. A host on which nothing is to be done is spared those of all layers, and one on which
-little is to be done most of their elements.
-"""
+"""Every layer of a deployment, asked in one process what it would change."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import traceback
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
-from . import _lease
 from ._bridge.layer import BridgeLayer
 from ._bulk import has_secrets, hidden_values
 from ._cgroup.layer import CgroupLayer
 from ._errors import IsolationError
-from ._info import gather
 from ._portmap.layer import PortmapLayer
 from ._rootfs.layer import RootfsLayer
 from ._runner import Foresight, Layer, foresee
 from ._service.layer import ServiceLayer
 from ._targets import portmaps
 
-OPTIONS: dict[str, t.Any] = {
-    "project": {"type": "str", "default": "default"},
-    "plan": {"type": "dict"},
-    "secret_values": {"type": "dict", "default": {}, "no_log": True},
-    "seen": {"type": "str"},
-    "lease": {"type": "dict", "options": {key: rule for key, rule in _lease.OPTIONS.items() if key != "state"}},
-}
-
-SEEN: dict[str, frozenset[str]] = {
-    "services": frozenset("name project service state enabled proven updated addresses slice rootfs options".split()),
-    "portmaps": frozenset({"name", "project", "mappings", "service_addresses"}),
-    "rootfs": frozenset({"name", "project"}),
-    "slices": frozenset({"name", "project"}),
-}
-"""What of host_info a plan is made of: nothing that changes while nobody changes anything."""
-OPTIONS_SEEN = ("namespaces", "held")
-
 BELOW: dict[str, type[Layer[t.Any, t.Any]]] = {"bridges": BridgeLayer, "slices": CgroupLayer, "rootfs": RootfsLayer}
 """What services stand on, in the order in which it is made."""
+
+
+class Foreseen(t.NamedTuple):
+    """What all layers would change: names of elements by layer, their diffs, what is to be warned of, and texts that must not be shown."""
+
+    differing: dict[str, list[str]]
+    diff: list[dict[str, str]]
+    warnings: list[str]
+    hidden: frozenset[str]
 
 
 class Refused(IsolationError):
@@ -83,25 +64,11 @@ def look_ahead(plan: dict[str, t.Any], project: str, secret_values: t.Mapping[st
     return found
 
 
-def _secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+def secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """What the modules of the layers would hide of their options."""
     layers: dict[str, type[Layer[t.Any, t.Any]]] = {**BELOW, "services": ServiceLayer}
     for name, layer in layers.items():
         yield from hidden_values(layer.options, plan[name], has_secrets(layer.options))
-
-
-def look(project: str) -> tuple[dict[str, t.Any], str]:
-    """What a host has of a project, as far as a plan is made of it, and a digest of that.
-
-    :raises IsolationError: something could not be seen.
-    """
-    found: dict[str, t.Any] = {
-        subset: [{key: value for key, value in entry.items() if key in SEEN[subset]} for entry in entries]
-        for subset, entries in gather(SEEN, project)[0].items()
-    }
-    for entry in found["services"]:
-        entry["options"] = {key: entry["options"][key] for key in OPTIONS_SEEN if key in entry["options"]}
-    return found, hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _names(found: Foresight) -> list[str]:
@@ -113,41 +80,19 @@ def _names(found: Foresight) -> list[str]:
     ]
 
 
-def _layers(module: AnsibleModule, plan: dict[str, t.Any]) -> dict[str, t.Any]:
-    """What is told of the layers: those that would change something, and of which elements."""
-    params = module.params
+def ask_layers(plan: dict[str, t.Any], params: t.Mapping[str, t.Any]) -> Foreseen:
+    """What is told of the layers by the options of deploy_check.
+
+    :raises IsolationError: a layer refuses, or the plan lacks one.
+    """
     missing = {*BELOW, "services", "portmaps", "holds", "ended"}.difference(plan)
     if missing:
         raise Refused(f"plan: {', '.join(sorted(missing))} is missing: give what the filter together has")
-    module.no_log_values.update(_secrets(plan))
     found = look_ahead(plan, params["project"], params["secret_values"])
-    for one in found.values():
-        module.no_log_values.update(one.hidden)
-        for warning in one.warnings:
-            module.warn(warning)
     differing = {name: _names(one) for name, one in found.items()}
-    return {
-        "differing": {name: names for name, names in differing.items() if names},
-        "diff": [line for one in found.values() for line in one.diff],
-    }
-
-
-def run_check() -> None:
-    """Be the module. What it was called with is neither logged nor told: contents of files are in it."""
-    module = AnsibleModule(OPTIONS, supports_check_mode=True, no_log=True)
-    params = module.params
-    answer: dict[str, t.Any] = {"changed": False, "invocation": {"module_args": {"project": params["project"]}}}
-    try:
-        if params["lease"] is not None and not module.check_mode:
-            answer.update(_lease.hold(params["lease"]))
-        if params["plan"] is None:
-            answer["info"], answer["seen"] = look(params["project"])
-        elif params["seen"] is not None and look(params["project"])[1] != params["seen"]:
-            answer["stale"] = True
-        else:
-            answer.update(_layers(module, params["plan"]))
-    except _lease.Held as held:
-        module.fail_json(msg=f"deploy_check: {held}", held_by=held.holder, **answer)
-    except (IsolationError, OSError) as error:
-        module.fail_json(msg=str(error), exception=traceback.format_exc(), **answer)
-    module.exit_json(**answer)
+    return Foreseen(
+        {name: names for name, names in differing.items() if names},
+        [line for one in found.values() for line in one.diff],
+        [warning for one in found.values() for warning in one.warnings],
+        frozenset().union(*(one.hidden for one in found.values())),
+    )

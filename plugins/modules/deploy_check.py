@@ -109,7 +109,7 @@ held_by:
   type: str
 """
 
-from ..module_utils._foresight import run_check
+from ..module_utils._check import run_check
 
 
 def main() -> None:
