@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import struct
 import time
@@ -32,6 +33,9 @@ OUTPUT = _paths.RUN + "/output"
 _KNOWN = ("/etc/service", "/var/service", "/service", _paths.ETC + "/runit/enabled")
 SCAN = 12.0
 """Seconds that runsvdir may take to find a new service: it looks every five, if nobody wakes it."""
+_NUDGE = 0.5
+"""Seconds after which it is woken again."""
+_LONG_AGO = 1_000_000
 
 
 class RunitError(IsolationError):
@@ -157,9 +161,12 @@ def wait(condition: t.Callable[[], bool], seconds: float) -> bool:
 def look(folder: str) -> None:
     """Have the runsvdir of a watched directory look at it now, not when its five seconds are over.
 
-    One with a third argument is woken by what is written to its log, a pipe that is its standard error. A dot is what it
-    writes there itself from time to time (runsvdir(8), log). Others can't be woken.
+    It rescans the directory when that has another time of change, to the second, and waits a second first if it is the present one, in which more
+    may change: a time that has passed long ago, and that it has not seen yet, is both. One with a third argument is woken by what is written to its
+    log, a pipe that is its standard error. A dot is what it writes there itself from time to time (runsvdir(8), log). Others can't be woken.
     """
+    with contextlib.suppress(OSError):
+        os.utime(folder, (time.time(), time.time() - _LONG_AGO - secrets.randbelow(_LONG_AGO)))
     for pid, arguments in own_processes("runsvdir"):
         paths = [place for place, argument in enumerate(arguments) if argument.rstrip("/") == folder]
         if not paths or not any(arguments[paths[0] + 1 :]):
@@ -173,13 +180,17 @@ def look(folder: str) -> None:
 
 
 def await_supervision(name: str) -> None:
-    """Wait until runsvdir has found a service.
+    """Wait until runsvdir has found a service. What wakes it within a second of its last look is in vain, and done again.
 
     :raises RunitError: it has not in time.
     """
     path = directory(name)
-    if not wait(lambda: is_supervised(path), SCAN):
-        raise RunitError(f"{path}: no runsv has taken it up within {SCAN:g} s: {no_supervisor()}")
+    deadline = time.monotonic() + SCAN
+    while not wait(lambda: is_supervised(path), _NUDGE):
+        if time.monotonic() >= deadline:
+            raise RunitError(f"{path}: no runsv has taken it up within {SCAN:g} s: {no_supervisor()}")
+        for folder in watched():
+            look(folder)
 
 
 def bring_up(name: str) -> None:
