@@ -68,7 +68,7 @@ def secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """What the modules of the layers would hide of their options."""
     layers: dict[str, type[Layer[t.Any, t.Any]]] = {**BELOW, "services": ServiceLayer}
     for name, layer in layers.items():
-        yield from hidden_values(layer.options, plan[name], has_secrets(layer.options))
+        yield from hidden_values(layer.options, plan.get(name), has_secrets(layer.options))
 
 
 def _names(found: Foresight) -> list[str]:

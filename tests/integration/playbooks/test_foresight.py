@@ -1,0 +1,124 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked before a deployment: it changes nothing, shows no secret, and does not go by what another deployment has changed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+from stage import Site
+from world import World, difference
+
+LEASE = "/run/isolation/lease.json"
+CANARY = "canary-3c0f9a71"
+
+PLAY = [
+    {
+        "hosts": "isolation",
+        "gather_facts": False,
+        "roles": [{"role": "daemonless.isolation.isolation", "when": False}],
+        "tasks": [
+            {
+                "name": "Look and plan",
+                "daemonless.isolation.deploy_plan": {"declared": "{{ isolation__declared }}", "wait": "1s"},
+                "register": "ahead",
+            },
+            {
+                "name": "Keep it",
+                "ansible.builtin.copy": {
+                    "content": "{{ ahead | dict2items | rejectattr('key', 'eq', 'invocation') | items2dict | to_json }}",
+                    "dest": "{{ kept }}",
+                    "mode": "0600",
+                },
+                "check_mode": False,
+                "diff": False,
+            },
+        ],
+    }
+]
+
+
+@pytest.fixture
+def ahead(site: Site, tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
+    """Look ahead at a deployment."""
+    playbook, kept = tmp_path / "ahead.yml", tmp_path / "ahead.json"
+    playbook.write_text(yaml.safe_dump(PLAY))
+
+    def call(*options: str) -> dict[str, t.Any]:
+        output = site.play(str(playbook), "-e", f"kept={kept}", *options).stdout
+        return {**json.loads(kept.read_text()), "output": output}
+
+    return call
+
+
+def test_it_tells_what_differs_and_changes_nothing(site: Site, ahead: t.Callable[..., dict[str, t.Any]]) -> None:
+    site.service["rootfs"]["files"].append({"path": "/etc/token", "content": CANARY, "sensitive": True})
+    world, clean = site.world, site.world.snapshot()
+    found = ahead("-vvv", "--diff")
+    assert CANARY not in found["output"]
+    assert found["leased"]
+    assert json.loads(world.sh(f"cat {LEASE}"))["holder"]
+    world.sh(f"rm {LEASE}; rmdir --ignore-fail-on-non-empty /run/isolation")
+    assert difference(clean, world.snapshot()) == {}
+    (name,) = found["differing"]["services"]
+    assert found["differing"] == {
+        "bridges": ["isodemo0"],
+        "slices": ["/".join(name.rsplit("-", 1))],
+        "rootfs": [name],
+        "services": [name],
+        "portmaps": ["service-demo"],
+    }
+
+    dry = ahead("--check")
+    assert (dry.get("differing"), dry["leased"]) == (None, False)
+    assert [entry["name"] for wave in dry["plan"]["waves"] for entry in wave["services"]] == [name]
+    assert difference(clean, world.snapshot()) == {}
+
+    assert site.changed("deploy", "-vvv") > 0
+    assert world.sh(f"cat {LEASE}", check=False) == "", "the role gives back the lease"
+    deployed = world.snapshot()
+    after = ahead()
+    assert (after["differing"], after["leased"], after["plan"]["waves"]) == ({}, False, [])
+    assert difference(deployed, world.snapshot()) == {}
+
+    world.sh("nft flush map inet isolation_nat tcp_targets 2>/dev/null || nft delete table inet isolation_nat")
+    assert ahead()["differing"] == {"portmaps": ["service-demo"]}
+    assert ahead()["plan"]["rootfs"] == []
+    assert site.changed("deploy") == 1
+
+
+def test_what_can_not_be_is_told_and_the_lease_given_back(site: Site) -> None:
+    site.prepare()
+    before = site.world.snapshot()
+    site.service["resources"]["memory_max"] = "a lot"
+    done = site.play("deploy", check=False)
+    assert done.returncode != 0
+    assert "memory_max: 'a lot'" in done.stdout + done.stderr
+    assert site.world.sh(f"cat {LEASE}", check=False) == ""
+    assert difference(before, site.world.snapshot()) == {}
+
+
+def test_a_plan_of_another_host_is_stale(world: World) -> None:
+    seen = world.apply("deploy_check", project="default")
+    assert seen["info"] == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
+    empty = {key: [] for key in ("bridges", "slices", "rootfs", "services", "portmaps", "holds", "ended")}
+    lease = {"holder": "a", "ttl": "60s", "wait": "0s"}
+    asked = world.apply("deploy_check", plan=empty, seen=seen["seen"], lease=lease)
+    assert (asked["differing"], asked.get("stale")) == ({}, None)
+    world.apply("cgroup_slice", name="web/0123abc", pids_max=10)
+    stale = world.apply("deploy_check", plan=empty, seen=seen["seen"], lease=lease)
+    assert (stale["stale"], stale.get("differing")) == (True, None)
+    again = world.apply("deploy_check", project="default")
+    assert again["seen"] == world.apply("deploy_check", project="default")["seen"] != seen["seen"]
+    other = world.module("deploy_check", plan=empty, lease={**lease, "holder": "b"})
+    assert other["failed"]
+    assert other["held_by"] == "a"
+    assert "another deployment, a, has held this host" in other["msg"]
+    missing = world.module("deploy_check", plan={})
+    assert "plan: bridges, ended, holds, portmaps, rootfs, services, slices is missing" in missing["msg"]
