@@ -34,7 +34,7 @@ test-unit: setup ## planners and specs; any user, nothing needed
 	@$(bin)/pytest -n 2 tests/unit $(ARGS)
 
 test-integration: setup ## modules on this kernel, in namespaces of their own (root)
-	@$(bin)/pytest -n 3 --reruns 1 -r fER tests/integration $(ARGS)
+	@$(bin)/pytest -n 4 --dist worksteal --reruns 1 -r fER tests/integration $(ARGS)
 
 test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (root for its first image)
 	@tests/machine/molecule test $(ARGS)

@@ -47,6 +47,7 @@ class Plan:
     daemon-reload), then `steps` of every element, then `finish` of every element (waiting for health).
     `effect` is what the changes together do to what runs, None where nothing does: the last line of the diff.
     `undo` is taken, as far as it goes, if one of those before `finish` failed: what was only claimed is given back.
+    `recall` is taken if all went well and the host still differs: what was begun beside something else goes, and that stays.
     `result` is what the element looks like when the plan is carried out; with no changes, what it is.
     `predicted` is set where a part of the result can't be looked into before an earlier layer has been applied.
     """
@@ -60,6 +61,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     predicted: bool = False
     undo: tuple[Step, ...] = ()
+    recall: tuple[Step, ...] = ()
     effect: str | None = None
 
     @property

@@ -259,9 +259,9 @@ def _make(
     phase(lambda element: element.steps)
 
 
-def _undo(outcome: _Outcome) -> None:
-    """Give back what a failed element has only claimed. What can't be is told, and the rest is tried."""
-    for step in outcome.plan.undo:
+def _undo(outcome: _Outcome, steps: t.Iterable[Step]) -> None:
+    """Take back what a failed element has begun. What can't be is told, and the rest is tried."""
+    for step in steps:
         error = _attempt(step)
         if error is not None:
             outcome.error = f"{outcome.error}; what was begun could not be taken back: {error}"
@@ -310,7 +310,7 @@ def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
     _make(plan, outcomes, phase)
     for outcome in outcomes:
         if outcome.error is not None:
-            _undo(outcome)
+            _undo(outcome, outcome.plan.undo)
     phase(lambda element: element.finish)
     return outcomes
 
@@ -326,6 +326,7 @@ def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Requ
                 f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes
             )
             outcome.error = f"applied, but the host still differs: {differences}"
+            _undo(outcome, outcome.plan.recall)
 
 
 def _naming(resource: str, message: str) -> str:

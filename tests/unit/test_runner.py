@@ -95,8 +95,18 @@ class NoteLayer(_runner.Layer[Note, t.Dict[str, str]]):
         undo = (RemoveFile(path + ".claim"),) if text is None else ()
         claim = (WriteFile(path + ".claim", "claimed"),) if wanted == "refuse" else ()
         steps = (step,) if changes else ()
+        recall = (RemoveFile(path),) if spec.name == "beside" else ()
         finish = (Meet(wanted == "lonely"),) if changes and wanted in ("meet", "lonely") else ()
-        return Plan(spec.name, changes, claim, steps, finish, undo=undo, result={"name": spec.name, "text": wanted})
+        return Plan(
+            spec.name,
+            changes,
+            claim,
+            steps,
+            finish,
+            undo=undo,
+            recall=recall,
+            result={"name": spec.name, "text": wanted},
+        )
 
 
 Run = t.Callable[..., t.Dict[str, t.Any]]
@@ -233,6 +243,13 @@ def test_what_does_not_take_effect_is_a_failure(run: Run) -> None:
     result = run(name="a", text="ignore")
     assert result["failed"]
     assert "the host still differs: text is something else, not ignore" in result["msg"]
+
+
+def test_what_does_not_take_effect_beside_something_else_goes(run: Run) -> None:
+    assert run(aggregate=[{"name": "beside", "text": "ignore"}, {"name": "a", "text": "ignore"}])["failed"]
+    assert notes() == {"a": "something else"}
+    assert run(name="beside", text="new")["changed"]
+    assert notes()["beside"] == "new"
 
 
 def test_lock_held_by_another_run(run: Run, tmp_path: pathlib.Path) -> None:

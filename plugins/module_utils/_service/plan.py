@@ -168,6 +168,14 @@ def _actions(
     ]
 
 
+def _recall(spec: ServiceSpec, steps: t.Sequence[Step]) -> tuple[Step, ...]:
+    """What stops an instance that was started beside the one that serves, and has turned out not to be as it was asked to be."""
+    handles = [step.handle for step in steps if isinstance(step, apply.Start)]
+    if spec.beside is None or not spec.gate.auto_revert:
+        return ()
+    return tuple(step for handle in handles for step in (apply.Stop(handle), apply.Boot(handle, False)))
+
+
 def _check_foreign(spec: ServiceSpec, instance: Instance) -> None:
     if instance.record is None and instance.files:
         raise ServiceRefused(
@@ -216,6 +224,7 @@ def _plan_present(
         (SaveRecord(want.record), *hidden.late, *steps),
         tuple(finish),
         result={**_result(want, instance, world, True), **draining.told},
+        recall=_recall(spec, steps),
         warnings=warnings,
         predicted=want.predicted,
         effect=effect_of(changes, instance),

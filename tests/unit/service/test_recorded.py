@@ -106,6 +106,8 @@ def test_beside_another_it_is_started_at_boot_once_it_is_well() -> None:
     (gate,) = first.finish
     assert isinstance(gate, AwaitHealth)
     assert gate.beside
+    assert kinds(first.recall) == ["Stop", "Boot"]
+    assert one(spec("web-1"), bare("web-1")).recall == ()
     running = settled(old, spec("web-2"))
     assert one(new, running).changed is False
     untried = one(new, but(running, "web-2", at_boot=False))
