@@ -107,7 +107,9 @@ def test_what_can_not_be_is_told_and_the_lease_given_back(site: Site) -> None:
 def test_a_plan_of_another_host_is_stale(world: World) -> None:
     seen = world.apply("deploy_check", project="default")
     assert seen["info"] == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
-    empty: dict[str, list[str]] = {key: [] for key in ("bridges", "slices", "rootfs", "services", "portmaps", "holds", "ended")}
+    empty: dict[str, list[str]] = {
+        key: [] for key in ("bridges", "slices", "rootfs", "services", "portmaps", "holds", "ended")
+    }
     lease = {"holder": "a", "ttl": "60s", "wait": "0s"}
     asked = world.apply("deploy_check", plan=empty, seen=seen["seen"], lease=lease)
     assert (asked["differing"], asked.get("stale")) == ({}, None)
