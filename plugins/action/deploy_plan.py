@@ -22,7 +22,6 @@ class ActionModule(Archives):
     """The action deploy_plan."""
 
     _supports_async = False
-    _VALID_ARGS = frozenset({"declared", "wait"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Plan. In check mode no layer is asked: each is, by its own task."""

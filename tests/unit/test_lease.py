@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import typing as t
 
 import pytest
 
@@ -57,3 +58,28 @@ def test_of_others_nothing_is_known(who: str) -> None:
 def test_a_number_that_another_process_has_got_is_not_that_process() -> None:
     who = _holders.holder(os.getpid())
     assert _holders.is_gone(who + "1")
+
+
+def waits(held_by: str | None) -> tuple[list[dict[str, t.Any]], list[str]]:
+    """What is asked for a lease that somebody has, if anybody, and what is told meanwhile."""
+    asked: list[dict[str, t.Any]] = []
+    told: list[str] = []
+
+    def execute(lease: dict[str, t.Any]) -> dict[str, t.Any]:
+        asked.append(lease)
+        return {"held_by": held_by} if held_by and len(asked) == 1 else {"waited": 0.0}
+
+    assert _holders.patiently(execute, {"ttl": "1m", "wait": "30m"}, told.append) == {"waited": 0.0}
+    return asked, told
+
+
+def test_who_waits_is_told_and_who_is_gone_is_not_waited_for() -> None:
+    me = _holders.holder(os.getppid())
+    first = {"holder": me, "ttl": "1m", "wait": "0s"}
+    assert waits(None) == ([first], [])
+    assert waits("elsewhere") == (
+        [first, {**first, "wait": "30m"}],
+        ["another deployment is at work; waiting for it"],
+    )
+    gone = _holders.holder(os.getpid()) + "1"
+    assert waits(gone) == ([first, {**first, "wait": "30m", "displaces": gone}], [])
