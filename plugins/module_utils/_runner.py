@@ -15,7 +15,6 @@ import collections
 import gc
 import traceback
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -25,13 +24,11 @@ from ._errors import InvalidOption, IsolationError
 from ._host.files import host_lock
 from ._host.interpreter import ensure_libraries
 from ._names import check_name
-from ._plan import Change, Plan, Step, TaskPlan
+from ._phases import Outcome, apply_plan, undo
+from ._plan import Change, Plan, TaskPlan
 
 DIFF_LINES = 100
 """Lines of a diff that are shown for one element; the rest is counted."""
-
-_AT_ONCE = 256
-"""Elements that may wait at the same time."""
 
 SpecT = t.TypeVar("SpecT")
 WorldT = t.TypeVar("WorldT")
@@ -90,18 +87,6 @@ class Layer(abc.ABC, t.Generic[SpecT, WorldT]):
     def settled(self, spec: SpecT) -> SpecT:
         """What a spec asks for once it is applied (`restarted` has become `started`)."""
         return spec
-
-
-@dataclass
-class _Outcome:
-    """One element on its way through the runner."""
-
-    name: str
-    plan: Plan
-    error: str | None = None
-    trace: str | None = None
-    result: Options = field(default_factory=dict)
-    told: dict[str, t.Any] = field(default_factory=dict)
 
 
 def _argument_spec(layer: Layer[t.Any, t.Any]) -> dict[str, t.Any]:
@@ -221,101 +206,7 @@ def make_diff(kind: str, plan: Plan) -> dict[str, str]:
     }
 
 
-def _take(outcome: _Outcome, steps: t.Iterable[Step]) -> None:
-    if outcome.error is not None:
-        return
-    for step in steps:
-        error = _attempt(step)
-        if error is not None:
-            outcome.error, outcome.trace = error, traceback.format_exc()
-            return
-        outcome.told.update(getattr(step, "told", {}))
-
-
-def _attempt(step: Step) -> str | None:
-    try:
-        step.run()
-    except IsolationError as error:
-        return str(error)
-    except OSError as error:
-        return f"{type(step).__name__}: {error}"
-    return None
-
-
-def _make(
-    plan: TaskPlan, outcomes: list[_Outcome], phase: t.Callable[[t.Callable[[Plan], tuple[Step, ...]]], None]
-) -> None:
-    """All phases but the last."""
-    phase(lambda element: element.prepare)
-    if all(outcome.error is not None for outcome in outcomes if outcome.plan.changed):
-        return
-    for step in plan.shared:
-        error = _attempt(step)
-        if error is not None:
-            for outcome in outcomes:
-                if outcome.plan.changed and outcome.error is None:
-                    outcome.error, outcome.trace = error, traceback.format_exc()
-            return
-    phase(lambda element: element.steps)
-
-
-def _undo(outcome: _Outcome, steps: t.Iterable[Step]) -> None:
-    """Take back what a failed element has begun. What can't be is told, and the rest is tried."""
-    for step in steps:
-        error = _attempt(step)
-        if error is not None:
-            outcome.error = f"{outcome.error}; what was begun could not be taken back: {error}"
-
-
-def _waits(step: Step) -> bool:
-    return bool(getattr(step, "waits", False))
-
-
-def _side_by_side(outcomes: list[_Outcome], pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
-    """One phase of all elements: their steps in order, but what only waits at the same time. Each thread has an outcome to itself."""
-    chosen = [(outcome, pick(outcome.plan)) for outcome in outcomes]
-    waiting = []
-    for outcome, steps in chosen:
-        first = next((index for index, step in enumerate(steps) if _waits(step)), len(steps))
-        _take(outcome, steps[:first])
-        last = next((index for index in range(first, len(steps)) if not _waits(steps[index])), len(steps))
-        waiting.append((outcome, steps[first:last], steps[last:]))
-    busy = [(outcome, steps) for outcome, steps, _rest in waiting if steps and outcome.error is None]
-    if len(busy) > 1:
-        with ThreadPoolExecutor(max_workers=min(len(busy), _AT_ONCE)) as pool:
-            collections.deque(pool.map(lambda one: _take(*one), busy), maxlen=0)
-    else:
-        for one in busy:
-            _take(*one)
-    for outcome, _steps, rest in waiting:
-        _take(outcome, rest)
-
-
-def _apply(plan: TaskPlan, on_error: str) -> list[_Outcome]:
-    """Take the steps of a task, phase by phase. A failed element does not stop the others, unless told so."""
-    outcomes = [_Outcome(element.name, element) for element in plan.elements]
-    ordered = [outcomes[place] for place in plan.order] or outcomes
-
-    def phase(pick: t.Callable[[Plan], tuple[Step, ...]]) -> None:
-        if on_error == "continue":
-            _side_by_side(ordered, pick)
-            return
-        for outcome in ordered:
-            if any(other.error for other in outcomes):
-                if outcome.error is None and outcome.plan.changed:
-                    outcome.error = "not carried out: an element before it failed, and on_error is stop"
-                continue
-            _take(outcome, pick(outcome.plan))
-
-    _make(plan, outcomes, phase)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            _undo(outcome, outcome.plan.undo)
-    phase(lambda element: element.finish)
-    return outcomes
-
-
-def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Request, outcomes: list[_Outcome]) -> None:
+def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Request, outcomes: list[Outcome]) -> None:
     """Look again: what applied steps have left different is a failure, and results are what is, not what was meant."""
     specs = [layer.settled(spec) for spec in specs]
     again = layer.plan(specs, layer.observe(specs, request), request)
@@ -326,7 +217,7 @@ def _confirm(layer: Layer[t.Any, t.Any], specs: t.Sequence[t.Any], request: Requ
                 f"{change.key} is {_show(change.before)}, not {_show(change.after)}" for change in plan.changes
             )
             outcome.error = f"applied, but the host still differs: {differences}"
-            _undo(outcome, outcome.plan.recall)
+            undo(outcome, outcome.plan.recall)
 
 
 def _naming(resource: str, message: str) -> str:
@@ -343,7 +234,7 @@ def _brief(value: t.Any) -> t.Any:
     return value
 
 
-def _results(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[_Outcome]) -> list[dict[str, t.Any]]:
+def _results(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[Outcome]) -> list[dict[str, t.Any]]:
     """One entry for each element."""
     results = []
     for outcome in outcomes:
@@ -361,7 +252,7 @@ def _results(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[_Outcome]) -> list
     return results
 
 
-def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[_Outcome]) -> None:
+def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[Outcome]) -> None:
     params = module.shown_params()
     results = _results(layer, outcomes)
     answer: dict[str, t.Any] = {
@@ -410,7 +301,7 @@ def foresee(layer: Layer[t.Any, t.Any], aggregate: t.Sequence[Options], **given:
     specs, request = _read(layer, {**defaults, **given, "aggregate": list(aggregate)})
     world = layer.observe(specs, request)
     plan = layer.plan(specs, world, request)
-    outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
+    outcomes = [Outcome(element.name, element, result=element.result) for element in plan.elements]
     return Foresight(
         _results(layer, outcomes),
         [make_diff(layer.kind, element) for element in plan.elements if element.changed],
@@ -425,7 +316,7 @@ def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
     world = layer.observe(specs, request)
     module.no_log_values.update(layer.hidden(specs, world))
     plan = layer.plan(specs, world, request)
-    outcomes = [_Outcome(element.name, element, result=element.result) for element in plan.elements]
+    outcomes = [Outcome(element.name, element, result=element.result) for element in plan.elements]
 
     if not module.check_mode and any(element.changed for element in plan.elements):
         ensure_libraries(layer.libraries)
@@ -433,7 +324,7 @@ def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
             now = layer.observe(specs, request)
             if now != world:  # else the plan, which is pure, would be the same
                 plan = layer.plan(specs, now, request)
-            outcomes = _apply(plan, params["on_error"])
+            outcomes = apply_plan(plan, params["on_error"])
             _confirm(layer, specs, request, outcomes)
 
     for element in plan.elements:
