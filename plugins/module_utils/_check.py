@@ -58,9 +58,12 @@ def look(project: str) -> tuple[dict[str, t.Any], str]:
 
     :raises IsolationError: something could not be seen.
     """
+    all_of_it, unseen = gather(SEEN, project)
+    if unseen:
+        raise IsolationError(f"deploy_check: {unseen[0]['subset']}: {unseen[0]['reason']}")
     found: dict[str, t.Any] = {
         subset: [{key: value for key, value in entry.items() if key in SEEN[subset]} for entry in entries]
-        for subset, entries in gather(SEEN, project)[0].items()
+        for subset, entries in all_of_it.items()
     }
     for entry in found["services"]:
         entry["options"] = {key: entry["options"][key] for key in OPTIONS_SEEN if key in entry["options"]}

@@ -1,0 +1,46 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a plan is made of: all of it, and nothing that changes by itself."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.daemonless.isolation.plugins.module_utils import _check
+from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
+
+WEB = {
+    "name": "web-1",
+    "project": "default",
+    "service": "web",
+    "state": "started",
+    "options": {"held": False, "environment": ["PATH"]},
+    "uptime": 3.5,
+    "usage": {"memory": 1},
+}
+
+
+def host(monkeypatch: pytest.MonkeyPatch, unseen: t.Sequence[t.Any] = (), **more: t.Any) -> tuple[t.Any, str]:
+    found = {"services": [{**WEB, **more}], "portmaps": [], "rootfs": [], "slices": [{"name": "web/1", "usage": more}]}
+    monkeypatch.setattr(_check, "gather", lambda *_asked: (found, list(unseen)))
+    return _check.look("default")
+
+
+def test_what_changes_by_itself_makes_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    info, seen = host(monkeypatch)
+    assert info["slices"] == [{"name": "web/1"}]
+    assert info["services"] == [
+        {**{key: WEB[key] for key in ("name", "project", "service", "state")}, "options": {"held": False}}
+    ]
+    assert host(monkeypatch, uptime=4.5, usage={"memory": 2})[1] == seen
+    assert host(monkeypatch, state="stopped")[1] != seen
+
+
+def test_a_host_that_can_not_be_seen_is_no_empty_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = {"subset": "services", "name": None, "reason": "permission denied: run as root (become: true)"}
+    with pytest.raises(IsolationError, match=r"services: permission denied: run as root \(become: true\)"):
+        host(monkeypatch, [hidden])
