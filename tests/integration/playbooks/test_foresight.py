@@ -124,3 +124,19 @@ def test_a_plan_of_another_host_is_stale(world: World) -> None:
     assert "another deployment, a, has held this host" in other["msg"]
     missing = world.module("deploy_check", plan={})
     assert "plan: bridges, ended, holds, portmaps, rootfs, services, slices is missing" in missing["msg"]
+
+
+def test_an_archive_on_the_controller_is_asked_for_by_its_digest(
+    site: Site, ahead: t.Callable[..., dict[str, t.Any]]
+) -> None:
+    site.service["rootfs"]["remote_src"] = False
+    assert site.world.sh("ls /var/lib/isolation", check=False) == ""
+    site.prepare()
+    clean = site.world.snapshot()
+    found = ahead()
+    assert len(found["differing"]["rootfs"]) == 1
+    site.world.sh(f"rm {LEASE}; rmdir --ignore-fail-on-non-empty /run/isolation")
+    assert difference(clean, site.world.snapshot()) == {}, "nothing was sent"
+    assert site.changed("deploy") > 0
+    assert site.get("http://127.0.0.1:8080/") == "hello world"
+    assert site.changed("deploy") == 0
