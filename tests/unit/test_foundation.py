@@ -147,6 +147,25 @@ def test_empty_parents_go_up_to_the_top(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path / "top") == ["keep"]
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_directory_that_some_systems_have_goes_only_if_it_was_made_here(
+    there: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 13 comes with an empty /usr/local/libexec, Debian 12 without."""
+    shared = tmp_path / "libexec"
+    monkeypatch.setattr(_paths, "LIBEXEC", str(shared / "isolation"))
+    if there:
+        shared.mkdir()
+    for _time in range(2):
+        files.write_atomic(str(shared / "isolation" / "helper"), "")
+        files.RemoveFile(str(shared / "isolation" / "helper"), str(shared)).run()
+        assert shared.exists() is there
+    files.write_atomic(str(shared / "isolation" / "helper"), "")
+    (shared / "other").write_text("")
+    files.RemoveFile(str(shared / "isolation" / "helper"), str(shared)).run()
+    assert (shared / "other").exists()
+
+
 def test_the_lock_goes_with_the_last_of_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / "run" / "lock"
     monkeypatch.setattr(_paths, "LOCK", str(lock))

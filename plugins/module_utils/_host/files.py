@@ -37,6 +37,11 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def _note_of(path: str) -> str | None:
+    """A file that tells that a directory was made here, where some systems have one of their own that may be empty."""
+    return os.path.join(path, ".isolation") if path == os.path.dirname(_paths.LIBEXEC) else None
+
+
 def make_directories(path: str, mode: int = 0o755) -> None:
     """Make a directory and its missing parents; the parents get 0755, whatever the umask."""
     if os.path.isdir(path):
@@ -47,6 +52,9 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
         os.chmod(path, mode)
+        note = _note_of(path)
+        if note is not None:
+            os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 def write_atomic(path: str, text: str, mode: int = 0o644) -> None:
@@ -80,7 +88,12 @@ def remove_file(path: str) -> None:
 def remove_empty_directories(path: str, top: str) -> None:
     """Remove `path` and its parents below and including `top`, as long as they are empty."""
     while path == top or path.startswith(top + "/"):
+        note = _note_of(path)
         try:
+            if note is not None:
+                if os.listdir(path) != [os.path.basename(note)]:
+                    return
+                os.unlink(note)
             os.rmdir(path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
