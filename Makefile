@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) daemonless.isolation contributors
 
-.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-localhost test-cgroup test-power test-inside test-network test-probe test-supervision bench demo demo-down clean
+.PHONY: help setup setup-controller lint format test test-unit test-integration test-machine test-fleet test-localhost test-cgroup test-power test-inside test-network test-probe test-supervision bench demo demo-down clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -38,6 +38,9 @@ test-integration: setup ## modules on this kernel, in namespaces of their own (r
 
 test-machine: setup ## deploy, reboot and check on a Debian machine in QEMU (root for its first image)
 	@tests/machine/molecule test $(ARGS)
+
+test-fleet: setup ## rollouts to three such machines that go wrong: bad releases, cut connections, killed plays, reboots (FLEET_KILLS=20 for the long version)
+	@tests/machine/molecule test -s fleet $(ARGS)
 
 test-localhost: setup ## the services of test-machine on this machine itself, in namespaces of their own: no virtual machine, two minutes (root)
 	@tests/machine/localhost $(ARGS)
