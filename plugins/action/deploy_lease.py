@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -30,5 +29,5 @@ class ActionModule(ActionBase):
             return self._execute_module(_MODULE, given, task_vars=task_vars)  # type: ignore[no-any-return]
 
         if arguments.get("state", "held") != "held":
-            return execute({"holder": _holders.holder(os.getppid()), **arguments})
+            return execute({"holder": _holders.deployer(), **arguments})
         return _holders.patiently(execute, arguments, lambda line: self._display.display(f"{host}: {line}"))

@@ -10,7 +10,6 @@ import typing as t
 
 from ..module_utils._errors import IsolationError
 from ..plugin_utils import _archives, _holders, _rollout, _secrets
-from ..plugin_utils._releases import PlanError
 from .rootfs_prepare import ActionModule as Archives
 
 _MODULE = "daemonless.isolation.deploy_check"
@@ -37,7 +36,7 @@ class ActionModule(Archives):
         try:
             answer = self._plan(_archives.plain_copy(given["declared"]), given["wait"], told)
             return {**told, **answer}
-        except (PlanError, IsolationError) as error:
+        except IsolationError as error:
             return {**told, "failed": True, "msg": str(error)}
 
     def _execute(self, **given: t.Any) -> Answer:

@@ -23,7 +23,7 @@ def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     def call(*args: t.Any) -> t.Any:
         try:
             return function(*args)
-        except (_releases.PlanError, IsolationError) as error:
+        except IsolationError as error:
             raise AnsibleFilterError(str(error)) from error
 
     return call

@@ -53,10 +53,14 @@ def is_gone(who: str) -> bool:
     return _began(int(pid)) != process
 
 
+def deployer() -> str:
+    """Who deploys, for an action: a task is carried out by a child of the process that deploys."""
+    return holder(os.getppid())
+
+
 def patiently(execute: t.Callable[[Answer], Answer], lease: Answer, tell: t.Callable[[str], None]) -> Answer:
     """Execute a module that takes the lease, by its options: from a deployment that is gone at once, from any other when that has released it."""
-    # A task is carried out by a child of the process that deploys.
-    lease = {"holder": holder(os.getppid()), **lease}
+    lease = {"holder": deployer(), **lease}
     answer = execute({**lease, "wait": "0s"})
     other = answer.get("held_by")
     if not other:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import typing as t
 
+from ..module_utils._errors import IsolationError
 from . import _replicas, _secrets, _strategies
 
 Data = t.Dict[str, t.Any]
@@ -58,7 +59,7 @@ LOCALTIME = {"path": "/etc/localtime", "content": "", "mode": "0644"}
 """What is laid into the root filesystem of a service that has a time zone."""
 
 
-class PlanError(Exception):
+class PlanError(IsolationError):
     """The inventory's data can't be meant; nothing has been changed on any host."""
 
 

@@ -145,8 +145,8 @@ def _settled(replicas: Replicas) -> bool:
     return all(one.settled for one in replicas)
 
 
-def _beside(replicas: Replicas) -> int:
-    """How many instances are at work at the same time as the ones that they make way for."""
+def _replacing(replicas: Replicas) -> int:
+    """How many instances take another one's place."""
     return sum(1 for one in replicas if one.old is not None or one.running)
 
 
@@ -158,7 +158,7 @@ def _waves(services: t.Sequence[Replicas], at_once: int) -> list[list[Replicas]]
     """
     waves: list[list[Replicas]] = [[]]
     for replicas in _in_order([one for one in services if not _settled(one)]):
-        if waves[-1] and _beside(replicas) and sum(map(_beside, waves[-1])) + _beside(replicas) > at_once:
+        if waves[-1] and _replacing(replicas) and sum(map(_replacing, waves[-1])) + _replacing(replicas) > at_once:
             waves.append([])
         waves[-1].append(replicas)
     waves[0] = [replicas for replicas in services if _settled(replicas)] + waves[0]
