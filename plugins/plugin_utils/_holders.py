@@ -9,9 +9,12 @@ Note: this is private to the collection, and may change at any time.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import typing as t
+
+from ansible.errors import AnsibleActionFail
 
 Answer = t.Dict[str, t.Any]
 
@@ -54,8 +57,18 @@ def is_gone(who: str) -> bool:
 
 
 def deployer() -> str:
-    """Who deploys, for an action: a task is carried out by a child of the process that deploys."""
-    return holder(os.getppid())
+    """Who deploys, for an action: a task is carried out by a child of the process that deploys.
+
+    :raises AnsibleActionFail: that process has ended. The system has given its children to another by then, in whose
+        name a lease would be held by nobody who releases it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return holder(os.getpid())
+    who = holder(t.cast(int, parent.pid))
+    if os.getppid() != parent.pid:
+        raise AnsibleActionFail(f"the deployment of process {parent.pid} has ended: nothing more is done for it")
+    return who
 
 
 def patiently(execute: t.Callable[[Answer], Answer], lease: Answer, tell: t.Callable[[str], None]) -> Answer:

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
+import time
 import typing as t
+from multiprocessing.connection import Connection
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.lease import Lease, in_the_way, parse
 from ansible_collections.daemonless.isolation.plugins.plugin_utils import _holders
@@ -60,6 +64,42 @@ def test_a_number_that_another_process_has_got_is_not_that_process() -> None:
     assert _holders.is_gone(who + "1")
 
 
+FORK = multiprocessing.get_context("fork")
+
+
+def _task(answers: Connection, play: int, ended: bool) -> None:
+    """What a task of a play does, which may have ended before."""
+    while ended and os.getppid() == play:
+        time.sleep(0.01)
+    try:
+        answers.send(_holders.deployer())
+    except AnsibleActionFail as error:
+        answers.send(str(error))
+    os._exit(0)
+
+
+def _play(answers: Connection, ends: bool) -> None:
+    task = FORK.Process(target=_task, args=(answers, os.getpid(), ends))
+    task.start()
+    if not ends:
+        task.join()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_task_deploys_for_its_play_and_for_nobody_once_that_has_ended(ends: bool) -> None:
+    answers, end = FORK.Pipe()
+    play = FORK.Process(target=_play, args=(end, ends))
+    play.start()
+    answer = answers.recv()
+    play.join()
+    if ends:
+        assert answer == f"the deployment of process {play.pid} has ended: nothing more is done for it"
+    else:
+        assert f"/{play.pid}/" in answer
+        assert _holders.is_gone(answer)
+
+
 def waits(held_by: str | None) -> tuple[list[dict[str, t.Any]], list[str]]:
     """What is asked for a lease that somebody has, if anybody, and what is told meanwhile."""
     asked: list[dict[str, t.Any]] = []
@@ -74,7 +114,7 @@ def waits(held_by: str | None) -> tuple[list[dict[str, t.Any]], list[str]]:
 
 
 def test_who_waits_is_told_and_who_is_gone_is_not_waited_for() -> None:
-    me = _holders.holder(os.getppid())
+    me = _holders.holder(os.getpid())
     first = {"holder": me, "ttl": "1m", "wait": "0s"}
     assert waits(None) == ([first], [])
     assert waits("elsewhere") == (
