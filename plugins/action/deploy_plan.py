@@ -2,14 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action deploy_plan: look at a host, plan on the controller, have every layer asked. One task, since a task costs more than all of that."""
+"""The action deploy_plan: look at a host, plan, have every layer asked. One task, since a task costs more than all of that."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ..module_utils._braille import unpacked
 from ..module_utils._errors import IsolationError
-from ..plugin_utils import _archives, _holders, _rollout, _secrets
+from ..module_utils._rollout import planning, releases
+from ..plugin_utils import _archives, _holders
 from .rootfs_prepare import ActionModule as Archives
 
 _MODULE = "daemonless.isolation.deploy_check"
@@ -43,39 +45,43 @@ class ActionModule(Archives):
         return self._execute_module(_MODULE, given, task_vars=self._variables)  # type: ignore[no-any-return]
 
     def _plan(self, declared: Answer, wait: str, told: Answer) -> Answer:
-        """What is told of a plan, or of why there is none. `told` notes at once whether the host has been kept from others."""
-        project = declared["project"]
-        while True:
-            seen = self._execute(project=project)
-            if seen.get("failed"):
-                return seen
-            plan = _rollout.host_plan(seen["info"], declared)
-            if self._task.check_mode:
-                return {"plan": plan}
-            asked = self._layers(plan, declared, {} if told["leased"] else {"seen": seen["seen"]}, wait, told)
-            # Once the host has been looked at while others are kept from it, it stays as it was seen.
-            if not asked.get("stale"):
-                break
-        if asked.get("failed"):
-            return asked
-        plan = _rollout.due(plan, asked["differing"])
-        return {**{key: value for key, value in asked.items() if key != "diff"}, "plan": plan}
+        """What is told of a plan, or of why there is none. `told` notes at once whether the host has been kept from others.
 
-    def _layers(self, plan: Answer, declared: Answer, seen: Answer, wait: str, told: Answer) -> Answer:
-        """Ask every layer, once the host is ours if anything comes or goes."""
-        together = _archives.plain_copy(_rollout.together(plan))
-        wanted = _archives.places({"aggregate": together["rootfs"]})
+        The host plans for itself, so that it is gone to once. Here its plan is made again of what it saw, since values that must not be shown would
+        be blanked out in one that came back.
+        """
+        # What can't be meant fails before any host is gone to.
+        services = releases.merge_services(declared["services"], declared["secret_values"])
+        if self._task.check_mode:
+            answer = self._execute(project=declared["project"])
+        else:
+            given = {
+                "project": declared["project"],
+                "declared": {key: value for key, value in declared.items() if key != "secret_values"},
+                "archives": self._archives(services, declared["only"]),
+                "secret_values": planning.values_for(services, declared["secret_values"]),
+            }
+            answer = _holders.patiently(lambda lease: self._execute(**given, lease=lease), {"wait": wait}, self._tell)
+            # A module that broke off may have taken it.
+            told["leased"] = answer.get("leased", True)
+        if answer.get("failed"):
+            return {key: value for key, value in answer.items() if key != "leased"}
+        plan = planning.host_plan(unpacked(answer["info"]), declared)
+        if self._task.check_mode:
+            return {"plan": plan}
+        kept = {key: value for key, value in answer.items() if key not in ("diff", "info", "leased")}
+        return {**kept, "plan": planning.due(plan, answer["differing"])}
+
+    def _archives(self, services: t.Sequence[Answer], only: t.Container[str]) -> list[Answer]:
+        """Sources of the controller that services have, and what the host knows their images by."""
+        chosen = [service["rootfs"] for service in services if not only or service["name"] in only]
+        found = [_archives.plain_copy(rootfs) for rootfs in chosen]
+        wanted = _archives.places({"aggregate": found})
         if wanted:
             self._provide(wanted, send=False)
-        given = {
-            "project": declared["project"],
-            "plan": together,
-            "secret_values": _secrets.secret_values(together, declared["secret_values"]),
-        }
-        if not plan["begins"]:
-            return self._execute(**given)
-        answer = _holders.patiently(
-            lambda lease: self._execute(**given, **seen, lease=lease), {"ttl": plan["lease"], "wait": wait}, self._tell
-        )
-        told["leased"] = told["leased"] or not answer.get("held_by")
-        return answer
+        replaced = {id(place.element) for place in wanted}
+        return [
+            {"source": rootfs["source"], "found": known["source"]}
+            for rootfs, known in zip(chosen, found)
+            if id(known) in replaced
+        ]

@@ -13,7 +13,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils import _targets
 from ..module_utils._errors import IsolationError
-from ..plugin_utils import _batches, _releases, _removal, _rollout, _secrets
+from ..module_utils._rollout import planning, releases, removal, secrets
+from ..plugin_utils import _batches
 
 
 def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -37,13 +38,13 @@ class FilterModule:
         functions = (
             _batches.batches,
             _batches.too_many_lost,
-            _releases.release,
-            _rollout.host_plan,
-            _rollout.together,
-            _rollout.lost,
-            _rollout.ended,
+            releases.release,
+            planning.host_plan,
+            planning.together,
+            planning.lost,
+            planning.ended,
             _targets.portmaps,
-            _removal.removal,
-            _secrets.secret_values,
+            removal.removal,
+            secrets.secret_values,
         )
         return {function.__name__: _as_filter(function) for function in functions}

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ._bridge.layer import BridgeLayer
 from ._bulk import has_secrets, hidden_values
 from ._cgroup.layer import CgroupLayer
 from ._errors import IsolationError
 from ._portmap.layer import PortmapLayer
+from ._rollout.planning import together
 from ._rootfs.layer import RootfsLayer
 from ._runner import Foresight, Layer, foresee
 from ._service.layer import ServiceLayer
@@ -71,6 +74,20 @@ def secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         yield from hidden_values(layer.options, plan.get(name), has_secrets(layer.options))
 
 
+def asked(plan: dict[str, t.Any], archives: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """What every layer is asked for, with archives of the controller as what the host knows their images by."""
+
+    def known(element: dict[str, t.Any]) -> dict[str, t.Any]:
+        if not boolean(element.get("remote_src", True), strict=False):
+            for archive in archives:
+                if archive["source"] == element.get("source"):
+                    return {**element, "source": archive["found"], "remote_src": True}
+        return element
+
+    found = together(plan)
+    return {**found, "rootfs": [known(element) for element in found["rootfs"]]}
+
+
 def _names(found: Foresight) -> list[str]:
     """The elements that a layer would change. What leads somewhere until it is confirmed is to be confirmed."""
     return [
@@ -83,11 +100,8 @@ def _names(found: Foresight) -> list[str]:
 def ask_layers(plan: dict[str, t.Any], params: t.Mapping[str, t.Any]) -> Foreseen:
     """What is told of the layers by the options of deploy_check.
 
-    :raises IsolationError: a layer refuses, or the plan lacks one.
+    :raises IsolationError: a layer refuses.
     """
-    missing = {*BELOW, "services", "portmaps", "holds", "ended"}.difference(plan)
-    if missing:
-        raise Refused(f"plan: {', '.join(sorted(missing))} is missing: give what the filter together has")
     found = look_ahead(plan, params["project"], params["secret_values"])
     differing = {name: _names(one) for name, one in found.items()}
     return Foreseen(

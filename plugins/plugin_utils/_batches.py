@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._releases import Data, PlanError
+from ..module_utils._rollout.releases import Data, PlanError
 
 DEFAULTS: Data = {"canary": 1, "max_parallel": "25%", "max_failure_ratio": 0}
 

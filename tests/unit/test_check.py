@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import string
 import typing as t
 
 import pytest
+from ansible.module_utils.common.parameters import remove_values
 
 from ansible_collections.daemonless.isolation.plugins.module_utils import _check
+from ansible_collections.daemonless.isolation.plugins.module_utils._braille import packed, unpacked
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 
 WEB = {
@@ -24,23 +27,30 @@ WEB = {
 }
 
 
-def host(monkeypatch: pytest.MonkeyPatch, unseen: t.Sequence[t.Any] = (), **more: t.Any) -> tuple[t.Any, str]:
+def host(monkeypatch: pytest.MonkeyPatch, unseen: t.Sequence[t.Any] = (), **more: t.Any) -> dict[str, t.Any]:
     found = {"services": [{**WEB, **more}], "portmaps": [], "rootfs": [], "slices": [{"name": "web/1", "usage": more}]}
     monkeypatch.setattr(_check, "gather", lambda *_asked: (found, list(unseen)))
     return _check.look("default")
 
 
 def test_what_changes_by_itself_makes_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    info, seen = host(monkeypatch)
+    info = host(monkeypatch)
     assert info["slices"] == [{"name": "web/1"}]
     assert info["services"] == [
         {**{key: WEB[key] for key in ("name", "project", "service", "state")}, "options": {"held": False}}
     ]
-    assert host(monkeypatch, uptime=4.5, usage={"memory": 2})[1] == seen
-    assert host(monkeypatch, state="stopped")[1] != seen
+    assert host(monkeypatch, uptime=4.5, usage={"memory": 2}) == info
+    assert host(monkeypatch, state="stopped") != info
 
 
 def test_a_host_that_can_not_be_seen_is_no_empty_host(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = {"subset": "services", "name": None, "reason": "permission denied: run as root (become: true)"}
     with pytest.raises(IsolationError, match=r"services: permission denied: run as root \(become: true\)"):
         host(monkeypatch, [hidden])
+
+
+def test_what_a_host_tells_survives_the_blanking_out_of_any_text_that_people_write() -> None:
+    info = {"services": [{"name": "wéb-1", "addresses": ["fd00::1"]}], "portmaps": []}
+    text = packed(info)
+    assert unpacked(text) == info
+    assert unpacked(remove_values(text, [*string.printable, "é", "web"])) == info

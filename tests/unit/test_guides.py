@@ -17,9 +17,9 @@ from ansible_collections.daemonless.isolation.plugins.module_utils import _targe
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.layer import BridgeLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.layer import CgroupLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.layer import PortmapLayer
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import planning, releases
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.layer import RootfsLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.layer import ServiceLayer
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _rollout
 
 from .releases.test_inventories import parse_all
 from .releases.test_releases import ROLLOUT
@@ -94,8 +94,8 @@ def check(data: Data) -> None:
         "prune": False,
         "prune_max": 1,
     }
-    plan = _rollout.host_plan({}, declared)
-    wave = _rollout.together(plan)
+    plan = planning.host_plan({}, declared)
+    wave = planning.together(plan)
     results = [
         {"name": entry["name"], "service": {"addresses": [{"ipv4": f"10.88.0.{number}"}]}}
         for number, entry in enumerate(wave["services"], 7)
@@ -158,14 +158,14 @@ def test_every_option_of_the_table_of_compose_is_there() -> None:
     table = text[text.index("## Key by key") : text.index("## Commands")]
     service, bridge, portmap = ServiceLayer().options, BridgeLayer().options, PortmapLayer().options
     own: Data = {
-        **{key: {} for key in _rollout.SERVICE_ONLY},
+        **{key: {} for key in planning.SERVICE_ONLY},
         **service,
         "rootfs": {"options": {**RootfsLayer().options}},
         "resources": {"options": CgroupLayer().options},
         "ports": {"options": portmap["mappings"]["options"]},
         **{key: {} for key in OPTIONS},
     }
-    assert set(_releases.ROOTFS_KEYS) <= set(own["rootfs"]["options"])
+    assert set(releases.ROOTFS_KEYS) <= set(own["rootfs"]["options"])
     beside = {
         *own["ports"]["options"],
         *bridge,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is asked before a deployment: it changes nothing, shows no secret, and does not go by what another deployment has changed meanwhile."""
+"""What is asked before a deployment: it changes nothing, shows no secret, and keeps others away."""
 
 from __future__ import annotations
 
@@ -15,8 +15,27 @@ import yaml
 from stage import Site
 from world import World, difference
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._braille import unpacked
+
 LEASE = "/run/isolation/lease.json"
 CANARY = "canary-3c0f9a71"
+
+DECLARED: dict[str, t.Any] = {
+    "project": "default",
+    "bridges": [],
+    "services": {},
+    "rollout": {
+        "min_healthy_time": "0s",
+        "healthy_deadline": "1m",
+        "drain_timeout": "5s",
+        "auto_revert": True,
+        "keep_releases": 2,
+        "services_at_once": 10,
+    },
+    "only": [],
+    "prune": False,
+    "prune_max": 0,
+}
 
 PLAY = [
     {
@@ -104,26 +123,21 @@ def test_what_can_not_be_is_told_and_the_lease_given_back(site: Site) -> None:
     assert difference(before, site.world.snapshot()) == {}
 
 
-def test_a_plan_of_another_host_is_stale(world: World) -> None:
+def test_who_brings_something_up_keeps_others_away(world: World, archive: pathlib.Path) -> None:
+    source = {"tar": {"path": str(archive)}}
+    web = {"name": "web", "rootfs": {"source": source}, "command": ["/usr/bin/true"]}
+    wanted = {**DECLARED, "services": {"isolation_services": [web]}}
+    lease = {"holder": "a", "wait": "0s"}
     seen = world.apply("deploy_check", project="default")
-    assert seen["info"] == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
-    empty: dict[str, list[str]] = {
-        key: [] for key in ("bridges", "slices", "rootfs", "services", "portmaps", "holds", "ended")
-    }
-    lease = {"holder": "a", "ttl": "60s", "wait": "0s"}
-    asked = world.apply("deploy_check", plan=empty, seen=seen["seen"], lease=lease)
-    assert (asked["differing"], asked.get("stale")) == ({}, None)
-    world.apply("cgroup_slice", name="web/0123abc", pids_max=10)
-    stale = world.apply("deploy_check", plan=empty, seen=seen["seen"], lease=lease)
-    assert (stale["stale"], stale.get("differing")) == (True, None)
-    again = world.apply("deploy_check", project="default")
-    assert again["seen"] == world.apply("deploy_check", project="default")["seen"] != seen["seen"]
-    other = world.module("deploy_check", plan=empty, lease={**lease, "holder": "b"})
+    assert unpacked(seen["info"]) == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
+    asked = world.apply("deploy_check", declared=DECLARED, lease=lease)
+    assert (asked["differing"], asked["leased"]) == ({}, False)
+    asked = world.apply("deploy_check", declared=wanted, lease=lease)
+    assert (set(asked["differing"]), asked["leased"]) == ({"slices", "rootfs", "services"}, True)
+    other = world.module("deploy_check", declared=wanted, lease={**lease, "holder": "b"})
     assert other["failed"]
-    assert other["held_by"] == "a"
+    assert (other["held_by"], other["leased"]) == ("a", False)
     assert "another deployment, a, has held this host" in other["msg"]
-    missing = world.module("deploy_check", plan={})
-    assert "plan: bridges, ended, holds, portmaps, rootfs, services, slices is missing" in missing["msg"]
 
 
 def test_an_archive_on_the_controller_is_asked_for_by_its_digest(

@@ -12,8 +12,8 @@ import hypothesis as h
 import hypothesis.strategies as st
 import pytest
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout.releases import PlanError
 from ansible_collections.daemonless.isolation.plugins.plugin_utils._batches import batches, too_many_lost
-from ansible_collections.daemonless.isolation.plugins.plugin_utils._releases import PlanError
 
 
 def hosts(number: int) -> list[str]:

@@ -16,9 +16,9 @@ from ansible_collections.daemonless.isolation.plugins.module_utils import _runne
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.layer import BridgeLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._cgroup.layer import CgroupLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._portmap.layer import PortmapLayer
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import planning
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.layer import RootfsLayer
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.layer import ServiceLayer
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _rollout
 
 from .test_releases import ROLLOUT
 
@@ -40,7 +40,7 @@ def test_inventory(name: str) -> None:
             if not isinstance(port["host_port"], int):
                 port["host_port"] = 8080
     lists = {key: value for key, value in data.items() if key.startswith("isolation_services")}
-    plan = _rollout.host_plan(
+    plan = planning.host_plan(
         {},
         {
             "project": data["isolation_project"],
@@ -52,7 +52,7 @@ def test_inventory(name: str) -> None:
             "prune_max": 1,
         },
     )
-    wave = _rollout.together(plan)
+    wave = planning.together(plan)
     addresses = [
         {"name": entry["name"], "service": {"addresses": [{"ipv4": "10.88.0.7", "ipv6": "fd88::7"}]}}
         for entry in wave["services"]

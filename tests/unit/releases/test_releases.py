@@ -14,7 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _removal, _rollout
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import planning, releases, removal
 
 Data = t.Dict[str, t.Any]
 
@@ -42,8 +42,8 @@ ROLLOUT = {
 
 def host_plan(info: Data, data: Data) -> Data:
     """The plan, with its waves as one."""
-    plan = _rollout.host_plan(info, data)
-    return {**plan, **_rollout.together(plan)}
+    plan = planning.host_plan(info, data)
+    return {**plan, **planning.together(plan)}
 
 
 def declared(services: list[Data], **changes: t.Any) -> Data:
@@ -75,7 +75,7 @@ def instance(service: str, release: str, state: str = "stopped", updated: int = 
 
 def test_the_release_is_golden() -> None:
     """A change here replaces every instance of every user: raise RELEASE_FORMAT only for a reason."""
-    assert _releases.release(WEB) == "a459e57"
+    assert releases.release(WEB) == "a459e57"
 
 
 def test_the_release_ignores_order() -> None:
@@ -83,35 +83,35 @@ def test_the_release_ignores_order() -> None:
     random.Random(1).shuffle(items)
     shuffled = dict(items)
     shuffled["environment"] = {"LANG": "C", "PORT": "3000"}
-    assert _releases.release(shuffled) == _releases.release(WEB)
+    assert releases.release(shuffled) == releases.release(WEB)
 
 
-@pytest.mark.parametrize("key", sorted(_releases.LIVE - {"name"}))
+@pytest.mark.parametrize("key", sorted(releases.LIVE - {"name"}))
 def test_what_changes_live_is_no_part_of_the_release(key: str) -> None:
-    assert _releases.release({**WEB, key: "other"}) == _releases.release(WEB)
+    assert releases.release({**WEB, key: "other"}) == releases.release(WEB)
 
 
 def test_a_misspelt_option_of_a_root_filesystem_is_refused() -> None:
-    with pytest.raises(_releases.PlanError, match=r"service web .*rootfs: moed is not known here"):
-        _releases.merge_services({"isolation_services": [{**WEB, "rootfs": {**WEB["rootfs"], "moed": "read_only"}}]})
+    with pytest.raises(releases.PlanError, match=r"service web .*rootfs: moed is not known here"):
+        releases.merge_services({"isolation_services": [{**WEB, "rootfs": {**WEB["rootfs"], "moed": "read_only"}}]})
 
 
 def test_how_an_image_is_had_is_no_part_of_the_release() -> None:
     registry = {"image": "registry.example/web:1.4", "revision": "2"}
     reached = {**registry, "username": "deploy", "password": "canary", "tls_verify": False}
-    plain = _releases.release({**WEB, "rootfs": {"source": {"registry": registry}}})
-    assert _releases.release({**WEB, "rootfs": {"source": {"registry": reached}, "pull": "always"}}) == plain
-    assert _releases.release({**WEB, "rootfs": {"source": {"registry": {**registry, "revision": "3"}}}}) != plain
+    plain = releases.release({**WEB, "rootfs": {"source": {"registry": registry}}})
+    assert releases.release({**WEB, "rootfs": {"source": {"registry": reached}, "pull": "always"}}) == plain
+    assert releases.release({**WEB, "rootfs": {"source": {"registry": {**registry, "revision": "3"}}}}) != plain
 
 
 @pytest.mark.parametrize("key", ["command", "environment", "rootfs", "user", "networks", "tmpfs", "capabilities"])
 def test_what_is_fixed_in_an_instance_makes_the_release(key: str) -> None:
-    assert _releases.release({**WEB, key: ["other"]}) != _releases.release(WEB)
+    assert releases.release({**WEB, key: ["other"]}) != releases.release(WEB)
 
 
 def test_each_layer_on_a_clean_host() -> None:
     plan = host_plan({}, declared([WEB]))
-    name = "web-" + _releases.release(WEB)
+    name = "web-" + releases.release(WEB)
     assert plan["slices"] == [{"name": name.replace("-", "/"), "memory_max": "256M"}]
     assert plan["rootfs"] == [{"name": name, "service": "web", "source": WEB["rootfs"]["source"]}]
     (service,) = plan["services"]
@@ -133,11 +133,11 @@ def test_a_time_zone_has_a_file_to_be_mounted_on() -> None:
         plan = host_plan({}, declared([{**asked, "rootfs": {**WEB["rootfs"], "files": files}}]))
         assert plan["rootfs"][0]["files"] == wanted
         assert plan["services"][0]["timezone"] == "Europe/Vienna"
-    assert _releases.release(asked) != _releases.release(WEB)
+    assert releases.release(asked) != releases.release(WEB)
 
 
 def test_what_is_deployed_does_not_begin_anew() -> None:
-    info = {"services": [instance("web", _releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
+    info = {"services": [instance("web", releases.release(WEB), "started")], "portmaps": [{"name": "web"}]}
     plan = host_plan(info, declared([WEB]))
     assert not plan["begins"]
     assert "replaces" not in plan["services"][0]
@@ -161,7 +161,7 @@ def test_a_new_release_replaces_the_running_one_and_older_ones_go() -> None:
 
 
 def test_what_a_failed_deployment_prepared_goes() -> None:
-    name = "web-" + _releases.release(WEB)
+    name = "web-" + releases.release(WEB)
     mine = {"project": "default"}
     info = {
         "services": [instance("web", "aaaaaaa", "started")],
@@ -183,7 +183,7 @@ def test_pruning_is_asked_for_and_capped() -> None:
         "portmaps": [{"name": "old"}],
     }
     assert host_plan(info, declared([WEB]))["remove"]["services"] == []
-    with pytest.raises(_releases.PlanError, match=r"would remove 2 services \(old, older\), more than"):
+    with pytest.raises(releases.PlanError, match=r"would remove 2 services \(old, older\), more than"):
         host_plan(info, declared([WEB], prune=True))
     plan = host_plan(info, declared([WEB], prune=True, prune_max=2))
     assert [entry["name"] for entry in plan["remove"]["services"]] == ["old-aaaaaaa", "older-bbbbbbb"]
@@ -196,7 +196,7 @@ def test_only_some_services_never_prunes() -> None:
     plan = host_plan(info, declared([WEB, api], only=["api"], prune=True))
     assert [entry["service"] for entry in plan["services"]] == ["api"]
     assert plan["remove"]["services"] == []
-    with pytest.raises(_releases.PlanError, match="not declared: wbe"):
+    with pytest.raises(releases.PlanError, match="not declared: wbe"):
         host_plan(info, declared([WEB], only=["wbe"]))
 
 
@@ -221,7 +221,7 @@ def test_ports_that_are_no_longer_declared_are_closed() -> None:
     ],
 )
 def test_contradictions_are_refused(services: list[Data], message: str) -> None:
-    with pytest.raises(_releases.PlanError, match=message):
+    with pytest.raises(releases.PlanError, match=message):
         host_plan({}, declared(services))
 
 
@@ -275,17 +275,17 @@ def test_clients_by_family(clients: dict[str, list[str]], expected: list[dict[st
 def test_planning_leaves_its_input_alone() -> None:
     data = declared([WEB])
     before = copy.deepcopy(data)
-    json.dumps(_rollout.host_plan({}, data))
+    json.dumps(planning.host_plan({}, data))
     assert data == before
 
 
 def test_removal_takes_inner_slices_first() -> None:
     info = {"slices": [{"name": "web"}, {"name": "web/b"}, {"name": "api"}], "bridges": [{"name": "iso0"}]}
-    removal = _removal.removal(info)
-    assert [entry["name"] for entry in removal["slices"]] == ["web/b", "api", "web"]
-    assert removal["bridges"] == [{"name": "iso0", "state": "absent"}]
+    found = removal.removal(info)
+    assert [entry["name"] for entry in found["slices"]] == ["web/b", "api", "web"]
+    assert found["bridges"] == [{"name": "iso0", "state": "absent"}]
 
 
 def test_removal_purges_volumes_by_name() -> None:
-    removal = _removal.removal({"volumes": [{"name": "web-data"}]})
-    assert removal["volumes"] == [{"name": "web-data", "state": "absent", "purge_volumes": ["web-data"]}]
+    found = removal.removal({"volumes": [{"name": "web-data"}]})
+    assert found["volumes"] == [{"name": "web-data", "state": "absent", "purge_volumes": ["web-data"]}]

@@ -11,18 +11,18 @@ import typing as t
 import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _replicas, _rollout
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import planning, releases, replicas
 
 from .test_releases import ROLLOUT, WEB, Data, declared, host_plan
 from .test_rollout import OLD, OLDER, at
 
 THREE: Data = {**WEB, "replicas": 3}
-NEW = _releases.release(THREE)
+NEW = releases.release(THREE)
 DRAIN = {"drain": {"timeout": "5s"}}
 
 
 def names(release: str, *numbers: int) -> list[str]:
-    return [_replicas.instance("web", release, number) for number in numbers]
+    return [replicas.instance("web", release, number) for number in numbers]
 
 
 def there(release: str, *numbers: int, base: int = 0, **more: t.Any) -> list[Data]:
@@ -50,7 +50,7 @@ def results(plan: Data, failed: t.Container[str] = ()) -> list[Data]:
 
 
 def test_how_many_there_are_makes_no_release() -> None:
-    assert _releases.release(WEB) == NEW
+    assert releases.release(WEB) == NEW
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_how_many_there_are_makes_no_release() -> None:
     ],
 )
 def test_names(name: str, expected: tuple[str, str, int] | None) -> None:
-    assert _replicas.parts(name) == expected
+    assert replicas.parts(name) == expected
     if expected is not None:
-        assert _replicas.instance(*expected) == name
+        assert replicas.instance(*expected) == name
 
 
 def test_a_port_leads_to_all_of_them() -> None:
@@ -99,10 +99,10 @@ def test_a_new_release_takes_over_with_all_of_them_or_with_none() -> None:
     plan = host_plan(info, declared([THREE]))
     assert [entry["beside"] for entry in plan["services"]] == names(OLD, 1, 2, 3)
     good = {"results": results(plan)}
-    assert _rollout.ended(plan, good) == [{"name": name, "state": "stopped", **DRAIN} for name in names(OLD, 1, 2, 3)]
+    assert planning.ended(plan, good) == [{"name": name, "state": "stopped", **DRAIN} for name in names(OLD, 1, 2, 3)]
     bad = {"results": results(plan, names(NEW, 2))}
     assert _targets.portmaps(plan, bad["results"]) == []
-    assert _rollout.ended(plan, bad) == [{"name": name, "state": "stopped"} for name in names(NEW, 1, 3)]
+    assert planning.ended(plan, bad) == [{"name": name, "state": "stopped"} for name in names(NEW, 1, 3)]
 
 
 def test_they_come_in_one_wave() -> None:
@@ -110,7 +110,7 @@ def test_they_come_in_one_wave() -> None:
     data = declared([*others, THREE], rollout={**ROLLOUT, "services_at_once": 4})
     old = [at(20 + place, name, OLD, state="started") for place, name in enumerate("abc")]
     info = {"services": [*old, *there(OLD, 1, 2)], "portmaps": spread(1, 2)}
-    waves = _rollout.host_plan(info, data)["waves"]
+    waves = planning.host_plan(info, data)["waves"]
     assert [[entry["service"] for entry in wave["services"]] for wave in waves] == [["a", "b", "c"], ["web"] * 3]
 
 
@@ -146,5 +146,5 @@ def test_a_rollback_takes_all_of_them_back_and_leaves_out_those_that_were_not_th
     ],
 )
 def test_what_can_not_be_several(change: Data, message: str) -> None:
-    with pytest.raises(_releases.PlanError, match=f"service web .*replicas: .*{message}"):
+    with pytest.raises(releases.PlanError, match=f"service web .*replicas: .*{message}"):
         host_plan({}, declared([{**WEB, **change}]))

@@ -13,11 +13,11 @@ import hypothesis.strategies as st
 import pytest
 
 from ansible_collections.daemonless.isolation.plugins.module_utils import _targets
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _rollout, _strategies
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import planning, releases, strategies
 
 from .test_releases import ROLLOUT, WEB, Data, declared, host_plan, instance
 
-NEW = _releases.release(WEB)
+NEW = releases.release(WEB)
 OLD, OLDER = "aaaaaaa", "bbbbbbb"
 
 
@@ -54,12 +54,12 @@ def ended(plan: Data) -> list[str]:
     ids=str,
 )
 def test_strategies(service: Data, expected: str) -> None:
-    assert _strategies.strategy({**WEB, **service}) == expected
+    assert strategies.strategy({**WEB, **service}) == expected
 
 
 def test_a_surge_that_can_not_be_is_refused() -> None:
     fixed = {**WEB, "strategy": "surge", "networks": [{"bridge": "iso0", "address": "10.88.0.9"}]}
-    with pytest.raises(_releases.PlanError, match=r"service web .*surge can't be: its address on iso0 is given"):
+    with pytest.raises(releases.PlanError, match=r"service web .*surge can't be: its address on iso0 is given"):
         host_plan({}, declared([fixed]))
 
 
@@ -78,7 +78,7 @@ def test_the_new_one_starts_beside_and_the_old_one_ends_when_ports_lead_to_the_n
 def test_the_lease_is_as_long_as_a_wave_may_take() -> None:
     plan = host_plan({}, declared([WEB]))
     assert (plan["begins"], plan["lease"]) == (True, "665s")
-    with pytest.raises(_releases.PlanError, match="isolation_rollout: drain_timeout: 'soon'"):
+    with pytest.raises(releases.PlanError, match="isolation_rollout: drain_timeout: 'soon'"):
         host_plan({}, declared([WEB], rollout={**ROLLOUT, "drain_timeout": "soon"}))
 
 
@@ -127,7 +127,7 @@ def test_a_release_that_was_rolled_back_is_held() -> None:
     assert (again["services"][0]["name"], again["held"]) == (f"web-{NEW}", {})
     other = host_plan(info, declared([{**WEB, "environment": {"PORT": "3001"}}]))
     assert other["held"] == {}, "another declaration is another release"
-    with pytest.raises(_releases.PlanError, match="held back since a rollback, and no other one serves"):
+    with pytest.raises(releases.PlanError, match="held back since a rollback, and no other one serves"):
         host_plan({"services": [held]}, declared([WEB]))
 
 
@@ -147,7 +147,7 @@ def test_a_rollback_returns_to_the_release_before_and_holds_the_one_that_it_leav
     (last,) = plan["ended"]
     assert last["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}}]
     assert plan["portmaps"][0]["instances"] == [f"web-{OLD}"]
-    with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
+    with pytest.raises(releases.PlanError, match="no earlier release on this host"):
         host_plan({"services": info["services"][:1]}, declared([WEB], rollback=True))
 
 
@@ -163,7 +163,7 @@ def test_a_release_that_was_never_well_is_none_to_return_to() -> None:
     assert service["name"] == f"web-{OLDER}"
     removed = host_plan(info, declared([WEB]))["remove"]["services"]
     assert [entry["name"] for entry in removed] == [f"web-{OLD}"]
-    with pytest.raises(_releases.PlanError, match="no earlier release on this host"):
+    with pytest.raises(releases.PlanError, match="no earlier release on this host"):
         host_plan({**info, "services": there[:2]}, declared([WEB], rollback=True))
 
 
@@ -191,11 +191,11 @@ def named(name: str, **more: t.Any) -> Data:
 def test_many_change_in_waves_each_after_what_it_needs() -> None:
     services = [named("a", after=["c"]), named("b"), named("c", requires=["d"]), named("d"), named("e")]
     old = [instance(name, OLD, "started") for name in "abcd"]
-    there = [*old, instance("e", _releases.release(services[4]), "started")]
+    there = [*old, instance("e", releases.release(services[4]), "started")]
     data = declared(services, rollout={**ROLLOUT, "services_at_once": 2})
 
     def waves(there: list[Data]) -> list[list[str]]:
-        found = _rollout.host_plan({"services": there}, data)["waves"]
+        found = planning.host_plan({"services": there}, data)["waves"]
         return [[entry["service"] for entry in wave["services"]] for wave in found]
 
     assert waves(there) == [["e", "d", "c"], ["a", "b"]]
@@ -206,17 +206,17 @@ def test_many_change_in_waves_each_after_what_it_needs() -> None:
 def test_what_does_not_differ_is_left_out() -> None:
     """Of a plan in which one service changes, one is to be published anew, and two stay."""
     services = [named("a"), named("b"), {**named("c"), "ports": WEB["ports"]}, named("d")]
-    new = {name: _releases.release(service) for name, service in zip("abcd", services)}
+    new = {name: releases.release(service) for name, service in zip("abcd", services)}
     there = [instance("a", OLD, "started"), *(instance(name, new[name], "started") for name in "bcd")]
-    plan = _rollout.host_plan({"services": there, "portmaps": [leads("c", 9)]}, declared(services))
-    nothing = _rollout.due(plan, {})
+    plan = planning.host_plan({"services": there, "portmaps": [leads("c", 9)]}, declared(services))
+    nothing = planning.due(plan, {})
     assert (nothing["bridges"], nothing["slices"], nothing["rootfs"], nothing["waves"]) == ([], [], [], [])
     assert {key: nothing[key] for key in ("remove", "held", "begins", "lease")} == {
         key: plan[key] for key in ("remove", "held", "begins", "lease")
     }
     wanted, c = f"a-{new['a']}", f"c-{new['c']}"
     differing = {"slices": [f"a/{new['a']}"], "services": [wanted], "portmaps": ["c"], "ended": [f"a-{OLD}"]}
-    left = _rollout.due(plan, differing)
+    left = planning.due(plan, differing)
     assert ([entry["name"] for entry in left["slices"]], left["rootfs"]) == ([f"a/{new['a']}"], [])
     (wave,) = left["waves"]
     assert [entry["name"] for entry in wave["services"]] == [c, wanted]
@@ -229,12 +229,12 @@ def test_what_is_left_out_is_as_it_was(data: st.DataObject) -> None:
     """Whatever differs is there, in its order, with all that belongs to its service; without a difference there is no wave."""
     services = [named(name, **({"ports": WEB["ports"]} if name == "b" else {})) for name in "abc"]
     there = [instance(name, OLD, "started") for name in data.draw(st.sets(st.sampled_from("abc")))]
-    plan = _rollout.host_plan({"services": there}, declared(services, rollout={**ROLLOUT, "services_at_once": 1}))
-    whole = _rollout.together(plan)
+    plan = planning.host_plan({"services": there}, declared(services, rollout={**ROLLOUT, "services_at_once": 1}))
+    whole = planning.together(plan)
     names = {layer: [entry["name"] for entry in whole[layer]] for layer in ("slices", "rootfs", "services", "portmaps")}
     names["ended"] = [entry["name"] for one in whole["ended"] for entry in one["elements"]]
     differing = {layer: [name for name in found if data.draw(st.booleans())] for layer, found in names.items()}
-    left = _rollout.together(_rollout.due(plan, differing))
+    left = planning.together(planning.due(plan, differing))
     for layer in ("slices", "rootfs"):
         assert [entry["name"] for entry in left[layer]] == differing[layer]
     for layer in ("services", "portmaps"):
@@ -242,7 +242,7 @@ def test_what_is_left_out_is_as_it_was(data: st.DataObject) -> None:
         assert [entry for entry in whole[layer] if entry in left[layer]] == left[layer]
     assert {one["instances"][0] for one in left["ended"]} == {entry["name"] for entry in left["services"]}
     assert set(differing["ended"]) <= {entry["name"] for one in left["ended"] for entry in one["elements"]}
-    assert _rollout.due(plan, names)["waves"] == plan["waves"]
+    assert planning.due(plan, names)["waves"] == plan["waves"]
 
 
 def test_those_that_wait_for_each_other_are_for_the_module_to_refuse() -> None:
@@ -253,7 +253,7 @@ def test_those_that_wait_for_each_other_are_for_the_module_to_refuse() -> None:
 @pytest.mark.parametrize("auto_revert", [True, False])
 def test_what_is_not_well_is_stopped_unless_somebody_wants_to_look_into_it(auto_revert: bool) -> None:
     data = declared([WEB], rollout={**ROLLOUT, "auto_revert": auto_revert})
-    (wave,) = _rollout.host_plan({"services": [instance("web", OLD, "started")]}, data)["waves"]
+    (wave,) = planning.host_plan({"services": [instance("web", OLD, "started")]}, data)["waves"]
     assert wave["services"][0]["gate"]["auto_revert"] is auto_revert
     assert len(wave["returns"]) == auto_revert
 
@@ -264,15 +264,15 @@ def test_what_failed_neither_gets_ports_nor_ends_what_serves() -> None:
         "services": [at(2, "web", OLD, state="started"), at(4, "api", OLD, state="started")],
         "portmaps": [leads("web", 2), leads("api", 4)],
     }
-    wave = _rollout.together(_rollout.host_plan(info, declared([WEB, api])))
+    wave = planning.together(planning.host_plan(info, declared([WEB, api])))
     results = [
         {"name": entry["name"], "failed": entry["service"] == "web", "service": {"addresses": [{"ipv4": "10.88.0.9"}]}}
         for entry in wave["services"]
     ]
     result = {"results": results}
-    assert _rollout.lost(result) == [f"web-{NEW}"]
+    assert planning.lost(result) == [f"web-{NEW}"]
     assert [entry["name"] for entry in _targets.portmaps(wave, results)] == ["api"]
-    assert [entry["name"] for entry in _rollout.ended(wave, result)] == [f"api-{OLD}"]
+    assert [entry["name"] for entry in planning.ended(wave, result)] == [f"api-{OLD}"]
 
 
 STATES = st.sampled_from(["started", "stopped", "failing", None])

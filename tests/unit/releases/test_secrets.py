@@ -10,8 +10,8 @@ import typing as t
 
 import pytest
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout import releases, secrets
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.secret_options import SECRET
-from ansible_collections.daemonless.isolation.plugins.plugin_utils import _releases, _secrets
 from ansible_collections.daemonless.isolation.tests.unit.releases.test_releases import WEB, declared, host_plan
 
 SECRETS = {**WEB, "secrets": [{"name": "db_password"}]}
@@ -19,24 +19,24 @@ CANARY = "canary-4711"
 
 
 def test_names_make_the_release_but_not_what_changes_live() -> None:
-    plain = _releases.release(SECRETS)
-    assert plain != _releases.release(WEB)
+    plain = releases.release(SECRETS)
+    assert plain != releases.release(WEB)
     for live in ({"on_change": "none"}, {"persist": False}, {"encoding": "base64"}):
-        assert _releases.release({**WEB, "secrets": [{"name": "db_password", **live}]}) == plain
+        assert releases.release({**WEB, "secrets": [{"name": "db_password", **live}]}) == plain
     for fixed in ({"target": "x"}, {"mode": "0440"}, {"user": "1"}, {"group": "1"}, {"name": "y"}):
-        assert _releases.release({**WEB, "secrets": [{"name": "db_password", **fixed}]}) != plain
+        assert releases.release({**WEB, "secrets": [{"name": "db_password", **fixed}]}) != plain
 
 
 def test_a_service_may_declare_what_the_module_takes() -> None:
-    assert set(SECRET) == _secrets.KEYS
+    assert set(SECRET) == secrets.KEYS
 
 
 def test_a_host_is_sent_what_it_needs() -> None:
     plan = host_plan({}, declared([SECRETS]))
     instance = plan["services"][0]["name"]
     needed = {"db_password": "a", "web/db_password": "b", f"{instance}/db_password": "c"}
-    assert _secrets.secret_values(plan, {**needed, "other": "d", "api/db_password": "e"}) == needed
-    assert _secrets.secret_values(host_plan({}, declared([WEB])), needed) == {}
+    assert secrets.secret_values(plan, {**needed, "other": "d", "api/db_password": "e"}) == needed
+    assert secrets.secret_values(host_plan({}, declared([WEB])), needed) == {}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_host_is_sent_what_it_needs() -> None:
 )
 def test_what_would_show_a_value_is_refused(service: dict[str, t.Any], place: str) -> None:
     values = {"web/db_password": CANARY, "short": "1", "number": 4711}
-    with pytest.raises(_releases.PlanError, match=place) as caught:
+    with pytest.raises(releases.PlanError, match=place) as caught:
         host_plan({}, declared([{**SECRETS, **service}], secret_values=values))
     assert CANARY not in str(caught.value)
     assert host_plan({}, declared([SECRETS], secret_values=values))["services"]

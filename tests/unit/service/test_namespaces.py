@@ -17,9 +17,9 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.files i
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.oci import Runtime
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import SaveRecord
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Plan
+from ansible_collections.daemonless.isolation.plugins.module_utils._rollout.planning import _owner
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.plan import plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.state import World
-from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout import _owner
 from ansible_collections.daemonless.isolation.tests.unit.service.test_bundle import config
 from ansible_collections.daemonless.isolation.tests.unit.service.test_plan import bare, one, settled, spec
 

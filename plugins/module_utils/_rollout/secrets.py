@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._service.secret_options import every_text
+from .._service.secret_options import every_text
 
 Data = t.Dict[str, t.Any]
 

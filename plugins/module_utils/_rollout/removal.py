@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What takes things back from a host, by layer. Pure; it runs on the controller.
+"""What takes things back from a host, by layer. Pure.
 
 Note: this is private to the collection, and may change at any time.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _replicas
-from ._releases import Data, PlanError
+from . import replicas
+from .releases import Data, PlanError
 
 
 def orphans(services: t.Sequence[Data], info: Data, project: str, limit: int) -> list[Data]:
@@ -43,7 +43,7 @@ def unused(info: Data, project: str, names: t.Container[str], wanted: t.Containe
     taken = {entry["name"] for entry in info.get("services", [])}
 
     def idle(name: str) -> bool:
-        parts = _replicas.parts(name)
+        parts = replicas.parts(name)
         return parts is not None and parts[0] in names and name not in taken and name not in wanted
 
     rootfs = [entry["name"] for entry in info.get("rootfs", []) if entry.get("project") == project]

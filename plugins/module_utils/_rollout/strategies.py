@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a new release comes into service on one host. Pure; it runs on the controller.
+"""How a new release comes into service on one host. Pure.
 
 Note: this is private to the collection, and may change at any time.
 """

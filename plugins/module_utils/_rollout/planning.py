@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what the inventory declares and a host has to what each layer of that host is asked for. Pure; it runs on the controller.
+"""From what the inventory declares and a host has to what each layer of that host is asked for. Pure.
 
 It goes by what is there, not by what an earlier run had in mind: a run that was interrupted is gone on with by planning anew.
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._errors import InvalidOption
-from ..module_utils._units import parse_seconds
-from . import _removal, _replicas
-from ._releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services
-from ._standing import Replicas, Standing, is_held, standing, started
-from ._strategies import RECREATE, strategy
+from .._errors import InvalidOption
+from .._units import parse_seconds
+from . import removal, secrets
+from . import replicas as _replicas
+from .releases import LOCALTIME, ROOTFS_KEYS, Data, PlanError, check_ports, merge_services, release
+from .standing import Replicas, Standing, is_held, standing, started
+from .strategies import RECREATE, strategy
 
 SERVICE_ONLY = frozenset({"name", "resources", "ports", "service_address", "replicas", "rootfs", "strategy", "verify"})
 """What a service declares that is not an option of namespaced_service, or is filled in from the release."""
@@ -189,7 +190,7 @@ def host_plan(info: Data, declared: Data) -> Data:
     project, rollout = declared["project"], declared["rollout"]
     services = merge_services(declared["services"], declared.get("secret_values"))
     check_ports(services)
-    removed = _removal.orphans(services, info, project, int(declared["prune_max"])) if declared["prune"] else []
+    removed = removal.orphans(services, info, project, int(declared["prune_max"])) if declared["prune"] else []
     only = declared["only"]
     unknown = sorted(set(only) - {service["name"] for service in services})
     if unknown:
@@ -210,11 +211,11 @@ def host_plan(info: Data, declared: Data) -> Data:
     elements = {one.wanted: _elements(one, rollout) for one in stands}
     waves = [_wave(wave, elements, published, declared) for wave in _waves(replicas, int(rollout["services_at_once"]))]
     waves[0]["portmaps"] += [{"name": name, "state": "absent"} for name in gone if name in published]
-    remove = _removal.of_instances([*removed, *spare])
+    remove = removal.of_instances([*removed, *spare])
     drained = {entry["name"]: _drain(entry, declared) for entry in spare if started(entry)}
     remove["services"] = [{**element, **drained.get(element["name"], {})} for element in remove["services"]]
     wanted = {one.wanted for one in stands}
-    unused = _removal.unused(info, project, {service["name"] for service in services} | set(gone), wanted)
+    unused = removal.unused(info, project, {service["name"] for service in services} | set(gone), wanted)
     remove["rootfs"] += unused["rootfs"]
     remove["slices"] += unused["slices"]
     portmaps = [entry for wave in waves for entry in wave["portmaps"]]
@@ -231,6 +232,20 @@ def host_plan(info: Data, declared: Data) -> Data:
         "begins": fresh or any(not one.settled for one in stands) or any(remove.values()),
         "lease": f"{_longest(rollout):g}s",
     }
+
+
+def values_for(services: t.Sequence[Data], values: t.Mapping[str, t.Any]) -> Data:
+    """Of an inventory's values of secrets those that declared services have secrets for."""
+    elements = [
+        {
+            "name": _replicas.instance(service["name"], release(service), number),
+            "service": service["name"],
+            "secrets": service.get("secrets"),
+        }
+        for service in services
+        for number in range(1, _replicas.count(service) + 1)
+    ]
+    return secrets.secret_values({"services": elements}, values)
 
 
 def _longest(rollout: Data) -> float:

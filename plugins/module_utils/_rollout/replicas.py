@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Several instances of one release of a service. Pure; it runs on the controller.
+"""Several instances of one release of a service. Pure.
 
 The first is called `web-3fa91c2`, as if it were alone, the others `web-3fa91c2-2` and so on. So a service that gets more replicas keeps the
 one that runs.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from . import _strategies
+from . import strategies
 
 Data = t.Dict[str, t.Any]
 
@@ -60,12 +60,12 @@ def wrong(service: Data) -> str | None:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST:
         return f"{given!r} is not a number from 1 to {MOST}"
-    reason = _strategies.alone(service)
+    reason = strategies.alone(service)
     if reason:
         return f"there can't be {given} of it: {reason}: leave that out"
     if service.get("service_address"):
         return "a service_address leads to one instance only: leave it out, siblings reach all of them by the service's name"
-    if service.get("ports") and _strategies.strategy(service) != _strategies.SURGE:
+    if service.get("ports") and strategies.strategy(service) != strategies.SURGE:
         return (
             "behind a port, all of them are replaced at once, beside the earlier ones: give strategy: surge, if two releases may be at work on its"
             " volumes at the same time, or no ports"

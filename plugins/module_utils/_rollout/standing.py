@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How declared services stand on a host: what serves, and which instances are wanted. Pure; it runs on the controller.
+"""How declared services stand on a host: what serves, and which instances are wanted. Pure.
 
 Note: this is private to the collection, and may change at any time.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from . import _replicas
-from ._releases import Data, PlanError, release
+from . import replicas as _replicas
+from .releases import Data, PlanError, release
 
 
 @dataclass(frozen=True)

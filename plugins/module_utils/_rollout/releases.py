@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the inventory declares, and the releases that follow from it. Pure; it runs on the controller.
+"""What the inventory declares, and the releases that follow from it. Pure.
 
 Note: this is private to the collection, and may change at any time.
 """
@@ -13,8 +13,8 @@ import hashlib
 import json
 import typing as t
 
-from ..module_utils._errors import IsolationError
-from . import _replicas, _secrets, _strategies
+from .._errors import IsolationError
+from . import replicas, secrets, strategies
 
 Data = t.Dict[str, t.Any]
 
@@ -90,7 +90,7 @@ def release(service: Data) -> str:
         declared["rootfs"] = {key: value for key, value in rootfs.items() if key not in ROOTFS_LIVE}
         declared["rootfs"]["source"] = _identity(rootfs.get("source"))
     if "secrets" in declared:
-        declared["secrets"] = _secrets.identity(declared["secrets"])
+        declared["secrets"] = secrets.identity(declared["secrets"])
     text = canonical({"release_format": RELEASE_FORMAT, "service": service["name"], "declared": declared})
     return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_LENGTH]
 
@@ -117,13 +117,13 @@ def merge_services(lists: t.Mapping[str, t.Sequence[Data]], values: t.Any = None
                 raise PlanError(
                     f"service {name} ({variable}): rootfs: {', '.join(unknown)} is not known here: give {', '.join(ROOTFS_KEYS)}"
                 )
-            wrong = _strategies.wrong(service)
+            wrong = strategies.wrong(service)
             if wrong:
                 raise PlanError(f"service {name} ({variable}): strategy: {wrong}")
-            too_many = _replicas.wrong(service)
+            too_many = replicas.wrong(service)
             if too_many:
                 raise PlanError(f"service {name} ({variable}): replicas: {too_many}")
-            exposed = _secrets.wrong(service, values)
+            exposed = secrets.wrong(service, values)
             if exposed:
                 raise PlanError(f"service {name} ({variable}): {exposed}")
             seen[name] = variable
