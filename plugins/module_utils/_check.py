@@ -44,6 +44,7 @@ SEEN: dict[str, frozenset[str]] = {
             "project",
             "service",
             "state",
+            "stops_in",
             "enabled",
             "proven",
             "updated",
@@ -57,7 +58,7 @@ SEEN: dict[str, frozenset[str]] = {
     "rootfs": frozenset({"name", "project"}),
     "slices": frozenset({"name", "project"}),
 }
-"""What of host_info a plan is made of: nothing that changes while nobody changes anything."""
+"""What of host_info a plan is made of."""
 OPTIONS_SEEN = ("namespaces", "held")
 
 

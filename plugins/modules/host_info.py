@@ -233,6 +233,7 @@ services:
       state: started
       pid: 4711
       uptime: 86400.6
+      stops_in: null
       started_at: "2026-11-25T07:49:53Z"
       enabled: true
       proven: true

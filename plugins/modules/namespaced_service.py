@@ -646,6 +646,16 @@ options:
         description: The longest wait. What is connected then is cut off.
         type: str
         default: 30s
+  keep_running:
+    description:
+      - How long an instance runs on after it has been stopped, until the host ends it, so that it serves again at once if it is started within that time. It
+        is not started at boot any more. Only with O(state=stopped), and not beside O(drain). Meant for an instance whose ports have been moved to another one.
+      - The host waits by itself, by a timer of systemd or a process that sleeps, and no task has to come back. To stop the instance again without this option
+        ends it at once. To start it has it run for good.
+      - It must be at least V(1s). With V(0s), the instance is ended at once.
+      - Nothing is changed by this option itself.
+    type: str
+    default: 0s
   purge_volumes:
     description:
       - Named volumes to remove with all that is in them. Refused as long as an instance uses one that this task does not remove, and if one belongs to another
@@ -696,7 +706,8 @@ options:
       - V(present) writes all that it needs, and leaves a running one running (unless it must be restarted) and a stopped one stopped.
       - V(absent) stops it and removes all of it, its logs and its address included. Its root filesystem and its slice stay.
       - With V(present), V(started), V(stopped) and V(restarted) an instance that is there can be named alone, without O(rootfs) and O(command). It is
-        left, started or stopped as it is, and all options but O(gate), O(drain), O(replaces), O(beside) and O(held) are as they were asked for last.
+        left, started or stopped as it is, and all options but O(gate), O(drain), O(keep_running), O(replaces), O(beside) and
+        O(held) are as they were asked for last.
     type: str
     choices: [present, started, stopped, restarted, reloaded, absent]
     default: started
@@ -935,6 +946,11 @@ service:
       type: float
       returned: when it runs
       sample: 12.5
+    stops_in:
+      description: In how many seconds the host ends it (see O(keep_running)). V(null) if it runs for good.
+      type: float
+      returned: unless it is absent
+      sample: 540.2
     addresses:
       description: Its networks, with the host's end of each link.
       type: list

@@ -12,15 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import subprocess
 import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
-from . import boot, libexec, systemd
+from . import boot, later, libexec
 from .files import read_text, remove_file, write_atomic
-from .process import SEARCH_PATH, ToolError, run
+from .process import SEARCH_PATH, ToolError
 from .records import Record, SaveRecord
 
 LAYER = "unconfirmed"
@@ -89,8 +87,8 @@ rm -rf {FOLDER} {SCRIPT} {_PID} {HELPER}
 """
 
 
-def _unit(token: str) -> str:
-    return f"isolation-revert-{token}.timer"
+def _timer(token: str) -> str:
+    return f"isolation-revert-{token}"
 
 
 def record_path(name: str) -> str:
@@ -101,48 +99,6 @@ def record_path(name: str) -> str:
 def _token() -> str | None:
     words = (read_text(_TOKEN) or "").split()
     return words[0] if words else None
-
-
-def _stop_waiting(token: str) -> None:
-    """End what waits for the time to be over."""
-    if systemd.booted():
-        run(["systemctl", "stop", "--", _unit(token)], check=False)
-        return
-    pid = (read_text(_PID) or "").strip()
-    if pid.isdigit() and f"\0{token}\0" in (read_text(f"/proc/{pid}/cmdline") or ""):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGTERM)
-    remove_file(_PID)
-
-
-def _wait(token: str, timeout: float) -> None:
-    """Have the helper called when the time is over, whatever becomes of this process.
-
-    :raises ToolError: nothing can wait.
-    """
-    if systemd.booted():
-        when = [f"--on-active={timeout:g}s", "--timer-property=AccuracySec=100ms"]
-        unit = _unit(token).rpartition(".")[0]
-        run(["systemd-run", "--quiet", "--collect", f"--unit={unit}", *when, HELPER, token])
-        return
-    # A child of nobody: no supervisor of this host has timers.
-    waiting = subprocess.Popen(
-        [
-            "/bin/sh",
-            "-c",
-            'sleep "$1" & trap "kill $!; exit" TERM; wait $!; exec "$2" "$3"',
-            "sh",
-            f"{timeout:g}",
-            HELPER,
-            token,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
-    write_atomic(_PID, f"{waiting.pid}\n")
 
 
 @dataclass(frozen=True)
@@ -178,9 +134,9 @@ class Arm:
         token = os.urandom(6).hex()
         write_atomic(_TOKEN, f"{token} {(read_text(_BOOT_ID) or '').strip()}\n", 0o600)
         if earlier is not None:
-            _stop_waiting(earlier)
+            later.cancel(_timer(earlier), _PID, earlier)
         try:
-            _wait(token, self.timeout)
+            later.call(_timer(token), _PID, self.timeout, (HELPER, token))
         except (ToolError, OSError):
             Disarm().run()
             raise
@@ -202,7 +158,7 @@ class Disarm:
         token = _token()
         remove_file(_TOKEN)
         if token is not None:
-            _stop_waiting(token)
+            later.cancel(_timer(token), _PID, token)
         shutil.rmtree(FOLDER, ignore_errors=True)
         for path in (SCRIPT, HELPER):
             remove_file(path)

@@ -113,8 +113,15 @@ def _drain(entry: Data, declared: Data) -> Data:
 
 
 def _ended(stands: Standing, declared: Data) -> list[Data]:
-    """What stops all instances but the wanted one, once ports lead to that."""
-    return [{"name": entry["name"], "state": "stopped", **_drain(entry, declared)} for entry in stands.running]
+    """What stops all instances but the wanted one, once ports lead to that: at last if they are kept for a rollback, which this is not."""
+    rollout = declared["rollout"]
+    kept = 0.0 if declared.get("rollback") else _seconds(rollout, "keep_running")
+    # Who is connected has as long as otherwise.
+    longest = max(kept, _seconds(rollout, "drain_timeout"))
+    last: Data = {"keep_running": f"{longest:g}s"} if kept else {}
+    return [
+        {"name": entry["name"], "state": "stopped", **(last or _drain(entry, declared))} for entry in stands.running
+    ]
 
 
 def _holds(stands: Standing, declared: Data) -> list[Data]:
@@ -190,6 +197,8 @@ def host_plan(info: Data, declared: Data) -> Data:
     project, rollout = declared["project"], declared["rollout"]
     services = merge_services(declared["services"], declared.get("secret_values"))
     check_ports(services)
+    if _seconds(rollout, "keep_running") and int(rollout["keep_releases"]) < 2:
+        raise PlanError("isolation_rollout: keep_running: with keep_releases below 2 nothing is kept to return to")
     removed = removal.orphans(services, info, project, int(declared["prune_max"])) if declared["prune"] else []
     only = declared["only"]
     unknown = sorted(set(only) - {service["name"] for service in services})
@@ -248,16 +257,23 @@ def values_for(services: t.Sequence[Data], values: t.Mapping[str, t.Any]) -> Dat
     return secrets.secret_values({"services": elements}, values)
 
 
+def _seconds(rollout: Data, word: str) -> float:
+    """A time of a rollout.
+
+    :raises PlanError: it can't be meant.
+    """
+    try:
+        return parse_seconds(str(rollout[word]), word)
+    except InvalidOption as error:
+        raise PlanError(f"isolation_rollout: {error}") from error
+
+
 def _longest(rollout: Data) -> float:
     """Seconds that a wave may take: until its instances are well, until nobody is connected to earlier ones, and as much as images and steps take.
 
     :raises PlanError: a time can't be meant.
     """
-    try:
-        times = [parse_seconds(str(rollout[word]), word) for word in ("healthy_deadline", "drain_timeout")]
-    except InvalidOption as error:
-        raise PlanError(f"isolation_rollout: {error}") from error
-    return sum(times) + _WORK
+    return _seconds(rollout, "healthy_deadline") + _seconds(rollout, "drain_timeout") + _WORK
 
 
 def _returns(replicas: Replicas, elements: Data, rollout: Data) -> list[Data]:

@@ -46,7 +46,7 @@ class Standing:
     @property
     def settled(self) -> bool:
         """Whether the wanted one runs, serves and is alone."""
-        runs = self.there is not None and self.there.get("state") == "started"
+        runs = self.there is not None and started(self.there) and self.there.get("state") == "started"
         return runs and self.old is None and not self.running
 
 
@@ -71,8 +71,8 @@ def _addresses(entry: Data) -> set[str]:
 
 
 def started(entry: Data) -> bool:
-    """Whether an instance runs, or is to run."""
-    return entry.get("state") in ("started", "failing")
+    """Whether an instance runs, or is to run: not for a rollback only, until the host stops it."""
+    return entry.get("state") in ("started", "failing") and entry.get("stops_in") is None
 
 
 def _serving(instances: t.Sequence[Data], targets: set[str]) -> Data | None:

@@ -16,6 +16,7 @@ from .._errors import IsolationError
 from .._host import (
     boot,
     cgroupfs,
+    ending,
     enter,
     files,
     health,
@@ -74,6 +75,7 @@ class Handle:
 
         :raises IsolationError: it can't be stopped.
         """
+        ending.forget(self.name)
         if self.systemd:
             systemd.Systemctl("stop", (unit_name(self.name),)).run()
             systemd.forget_failure(unit_name(self.name))
@@ -276,6 +278,7 @@ class Remove:
         :raises IsolationError: it can't be stopped.
         """
         name = self.handle.name
+        ending.forget(name)
         if self.handle.systemd:  # the unit was stopped and removed before
             systemd.forget_failure(unit_name(name))
         else:

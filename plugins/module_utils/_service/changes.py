@@ -196,6 +196,12 @@ def state_changes(spec: ServiceSpec, instance: Instance) -> list[Change]:
         return [Change("state", before, "reloaded"), *_boot_changes(spec, instance)]
     changes = []
     wanted = "started" if spec.state == "reloaded" else spec.state
+    if spec.keep_running and instance.running is not None:
+        if instance.ending is None:
+            changes.append(Change("state", before, f"stopped in {spec.keep_running:g}s"))
+        return changes + _boot_changes(spec, instance)
+    if instance.ending is not None and wanted == "started":
+        changes.append(Change("stops in", f"{instance.ending:.0f}s", None))
     if before != wanted:
         changes.append(Change("state", before, wanted, "restart"))
     return changes + _boot_changes(spec, instance)

@@ -2,21 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Waiting for the connections of a service before it is told to stop."""
+"""How a service is told to stop: at once, when nobody is connected with it any more, or when it has run on for a while."""
 
 from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
 
-from .._host import flows, probe
+from .._host import ending, flows, probe
 from .._plan import Change, Step
-from .apply import Handle
+from .apply import Handle, Stop
 from .instances import Instance
 from .promises import ServiceRefused
 from .spec import ServiceSpec
 from .state import World
 from .stops import shared_network
+from .supervise import unit_name
 
 LOOK = 0.1
 """Seconds between two looks at the connections."""
@@ -68,3 +69,19 @@ def plan_drain(spec: ServiceSpec, instance: Instance, handle: Handle, world: Wor
         (Drain(handle, spec.drain),),
         {"drained": {"seconds": None, "remaining": world.connections.get(spec.name, 0)}},
     )
+
+
+def stop_steps(spec: ServiceSpec, instance: Instance, handle: Handle, draining: Draining) -> list[Step]:
+    """What stops an instance that runs, or is to. Pure."""
+    if not spec.keep_running or instance.running is None:
+        return [*draining.steps, Stop(handle, waits=bool(draining.steps))]
+    if instance.ending is not None:
+        return []
+    return [ending.EndLater(handle.name, unit_name(handle.name), handle.stop_timeout, spec.keep_running)]
+
+
+def told_of_stop(spec: ServiceSpec, instance: Instance, draining: Draining) -> dict[str, t.Any]:
+    """What check mode tells of an instance that is to be stopped. Pure."""
+    if spec.keep_running and instance.running is not None:
+        return {"stops_in": spec.keep_running if instance.ending is None else round(instance.ending, 1)}
+    return {"state": "stopped", **draining.told}

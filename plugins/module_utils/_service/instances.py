@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _paths
-from .._host import cgroupfs, health, oci, proc, runit, secrets, systemd
+from .._host import cgroupfs, ending, health, oci, proc, runit, secrets, systemd
 from .._host.files import read_text
 from .._host.records import Record, load_records
 from . import output
@@ -40,7 +40,8 @@ class Instance:
     """One instance as the host has it.
 
     `files` are its artifacts: content and mode by path, None where there is none. `wanted` says whether the supervisor
-    keeps it running, `at_boot` whether it will after the next boot, `supervised` whether a supervisor knows it.
+    keeps it running, `at_boot` whether it will after the next boot, `supervised` whether a supervisor knows it. `ending` are the seconds until the
+    host stops it, None if it runs for good.
     """
 
     record: Record | None
@@ -51,6 +52,7 @@ class Instance:
     links: tuple[str, ...] = ()
     files: t.Mapping[str, tuple[str, int]] = field(default_factory=dict)
     updated: float | None = None
+    ending: float | None = None
 
     @property
     def state(self) -> str:
@@ -138,21 +140,24 @@ def _by_runit(name: str, record: Record | None, watched: t.Sequence[str]) -> Ins
         runit.links(name, watched),
         _artifacts(name, False),
         _updated(record),
+        ending.left(name) if running is not None else None,
     )
 
 
 def _by_systemd(name: str, record: Record | None, shown: t.Mapping[str, str]) -> Instance:
     pid = int(shown.get("MainPID") or 0)
     active = shown.get("ActiveState", "inactive")
+    running = _look_at(pid, shown.get("ControlGroup", "").lstrip("/") or None) if active == "active" else None
     return Instance(
         record,
-        _look_at(pid, shown.get("ControlGroup", "").lstrip("/") or None) if active == "active" else None,
+        running,
         active in ("active", "activating", "reloading"),
         shown.get("UnitFileState") == "enabled",
         shown.get("LoadState") == "loaded",
         (),
         _artifacts(name, True),
         _updated(record),
+        ending.left(name) if running is not None else None,
     )
 
 
@@ -204,6 +209,7 @@ def describe(name: str, instance: Instance, on_systemd: bool) -> dict[str, t.Any
         "state": instance.state,
         "pid": running.pid if running else None,
         "uptime": round(running.age, 1) if running else None,
+        "stops_in": None if instance.ending is None else round(instance.ending, 1),
         "addresses": [dict(item) for item in assigned.get("networks", [])],
         "unit": unit_name(name) if on_systemd else runit.directory(name),
         "supervisor": "systemd" if on_systemd else "runit",

@@ -125,6 +125,7 @@ OPTIONS: dict[str, t.Any] = {
         },
     },
     "drain": {"type": "dict", "options": {"timeout": {"type": "str", "default": "30s"}}},
+    "keep_running": {"type": "str", "default": "0s"},
     "replaces": {"type": "str"},
     "beside": {"type": "str"},
     "held": {"type": "bool"},

@@ -28,7 +28,7 @@ from .paths import needed, parse_paths
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
-from .stops import parse_drain, parse_reload, parse_signal, parse_stop_timeout
+from .stops import parse_drain, parse_keep_running, parse_reload, parse_signal, parse_stop_timeout
 from .timezone import parse_timezone
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,7 +53,7 @@ SYSCTLS = tuple(begin for begin, _kind in OWNED)
 """Settings that belong to namespaces which a service has of its own (namespaces(7))."""
 
 RECORDED_STATES = ("present", "started", "stopped", "restarted")
-WITH_NAME = frozenset({"name", "state", "gate", "drain", "held", "replaces", "beside"})
+WITH_NAME = frozenset({"name", "state", "gate", "drain", "keep_running", "held", "replaces", "beside"})
 """What can be given of an instance that is there, without saying again what it is."""
 
 RESERVED = ("/proc", "/sys", "/dev")
@@ -296,6 +296,7 @@ def _recorded(options: t.Mapping[str, t.Any], name: str, offered: tuple[str, ...
         options["state"],
         gate=_gate(options.get("gate"), name),
         drain=parse_drain(options, name),
+        keep_running=parse_keep_running(options, name),
         replaces=replaces,
         beside=beside,
         held=options.get("held"),
@@ -315,6 +316,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
     secrets, offered = parse_secrets(options, name, service)
     if options["state"] == "absent":
         drain = parse_drain(options, name)
+        parse_keep_running(options, name)
         return ServiceSpec(name, service, "absent", purge_volumes=purged, drain=drain, secrets=secrets, offered=offered)
     if purged:
         raise InvalidOption(f"{name}: purge_volumes: only with state: absent")
@@ -396,6 +398,7 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         health=health,
         gate=_gate(options.get("gate"), name),
         drain=parse_drain(options, name, dict(namespaces).get("network", "private")),
+        keep_running=parse_keep_running(options, name),
         replaces=replaces,
         beside=beside,
         held=options.get("held"),

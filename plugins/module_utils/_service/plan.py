@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .. import _paths
 from .._bridge import ports
-from .._host import enter, health, hosts, oci, runit, secrets, systemd, volumes
+from .._host import ending, enter, health, hosts, oci, runit, secrets, systemd, volumes
 from .._host.boot import EnsureBoot
 from .._host.files import RemoveFile, UpdateFile, WriteFile
 from .._host.libexec import path as helper_path
@@ -25,7 +25,7 @@ from . import apply, ordering, output
 from .apply import Handle
 from .changes import KNOWN_FILES, effect_of, instance_changes, linked, shown_addresses, stale_files
 from .desired import Desired, desired
-from .drain import Draining, plan_drain
+from .drain import Draining, plan_drain, stop_steps, told_of_stop
 from .environment import with_files
 from .gate import AwaitHealth
 from .instances import LAYER, Instance, describe, directory
@@ -84,6 +84,8 @@ def _result(want: Desired, instance: Instance, world: World, changed: bool) -> d
         state = {"restarted": "started", "reloaded": "started", "present": instance.state}.get(
             want.spec.state, want.spec.state
         )
+        if want.spec.keep_running:
+            state = instance.state
         shown.update(state=state)
     return shown
 
@@ -144,8 +146,10 @@ def _actions(
         if instance.at_boot:
             steps.append(apply.Boot(handle, False))
         if active:
-            steps += [*draining.steps, apply.Stop(handle, waits=bool(draining.steps))]
+            steps += stop_steps(spec, instance, handle, draining)
         return steps, _until_supervised(instance, world, spec.name)
+    if spec.state != "present" and instance.ending is not None:
+        steps.append(ending.RunOn(spec.name))
     start = spec.state != "present" and instance.running is None
     again = restart or spec.state == "restarted"
     # One that starts beside another is started at boot once it is well, not before: that tells whether it has ever been.
@@ -223,7 +227,10 @@ def _plan_present(
         tuple(_prepare(want, instance, world, (*claim.steps, *hidden.steps))),
         (SaveRecord(want.record), *hidden.late, *steps),
         tuple(finish),
-        result={**_result(want, instance, world, True), **draining.told},
+        result={
+            **_result(want, instance, world, True),
+            **(told_of_stop(spec, instance, draining) if spec.state == "stopped" else {}),
+        },
         recall=_recall(spec, steps),
         warnings=warnings,
         predicted=want.predicted,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from .._host import health, hosts
+from .._host import ending, health, hosts
 from .._host.records import Record, SaveRecord, check_project
 from .._plan import Change, Plan, Step
 from . import apply
 from .apply import Handle
 from .changes import effect_of, state_changes
-from .drain import Draining, plan_drain
+from .drain import Draining, plan_drain, stop_steps, told_of_stop
 from .gate import AwaitHealth
 from .instances import LAYER, Instance, describe
 from .others import check_beside, recorded_handle, replaced
@@ -62,8 +62,8 @@ def plan_recorded(spec: ServiceSpec, world: World, project: str) -> Plan:
         return Plan(spec.name, result=shown)
     finish: list[Step] = []
     if spec.state == "stopped":
-        steps += _stop(instance, handle, project, draining)
-        shown.update(state="stopped", **draining.told)
+        steps += _stop(spec, instance, handle, project, draining)
+        shown.update(told_of_stop(spec, instance, draining))
     elif spec.state != "present":
         began, finish = _start(spec, record, instance, handle, old[1] if old else None)
         steps += began
@@ -79,19 +79,19 @@ def plan_recorded(spec: ServiceSpec, world: World, project: str) -> Plan:
     )
 
 
-def _stop(instance: Instance, handle: Handle, project: str, draining: Draining) -> list[Step]:
+def _stop(spec: ServiceSpec, instance: Instance, handle: Handle, project: str, draining: Draining) -> list[Step]:
     # Nobody is to be led to it any more when it stops; another one may be there for that already.
     steps: list[Step] = [apply.Boot(handle, False)] if instance.at_boot else []
     steps.append(hosts.RenewHosts(project))
     if instance.running is not None or instance.wanted:
-        steps += [*draining.steps, apply.Stop(handle, waits=bool(draining.steps))]
+        steps += stop_steps(spec, instance, handle, draining)
     return steps
 
 
 def _start(
     spec: ServiceSpec, record: Record, instance: Instance, handle: Handle, old: Handle | None
 ) -> tuple[list[Step], list[Step]]:
-    steps: list[Step] = []
+    steps: list[Step] = [] if instance.ending is None else [ending.RunOn(spec.name)]
     untried = spec.beside is not None and not instance.at_boot
     if not instance.at_boot and old is None and not untried:
         steps.append(apply.Boot(handle, True))

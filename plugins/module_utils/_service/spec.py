@@ -239,6 +239,7 @@ class ServiceSpec:
     health: Health | None = None
     gate: Gate = Gate()
     drain: float | None = None
+    keep_running: float = 0.0
     secrets: tuple[Secret, ...] = ()
     offered: tuple[str, ...] = ()
     replaces: str | None = None

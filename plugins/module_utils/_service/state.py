@@ -219,7 +219,6 @@ def observe(specs: t.Sequence[ServiceSpec], expect: t.Mapping[str, t.Any]) -> Wo
             views[name] = view
     slices = {spec.slice for spec in specs if spec.slice}
     there = roots(specs, views)
-    instances = find_instances(names, records, on_systemd, watched)
     promises = {promise.get("name"): promise for promise in expect.get("rootfs", [])}
     instances = find_instances(names, records, on_systemd, watched)
     return World(

@@ -85,6 +85,22 @@ def parse_drain(options: t.Mapping[str, t.Any], name: str, network: str = "priva
     return seconds
 
 
+def parse_keep_running(options: t.Mapping[str, t.Any], name: str) -> float:
+    """For how many seconds an instance runs on that is stopped; 0 if it does not.
+
+    :raises InvalidOption: nothing is stopped, or its connections are waited for, too.
+    """
+    given = options["keep_running"]
+    seconds = parse_seconds(given, f"{name}: keep_running")
+    if seconds and options["state"] != "stopped":
+        raise InvalidOption(f"{name}: keep_running: only with state: stopped, which it puts off")
+    if seconds and options.get("drain") is not None:
+        raise InvalidOption(f"{name}: keep_running: not beside drain: nobody waits for its end: give one of them")
+    if 0 < seconds < 1:
+        raise InvalidOption(f"{name}: keep_running: {given!r}: must be at least 1s, or 0s")
+    return seconds
+
+
 def shared_network(network: str) -> str:
     """Why connections can't be waited for in a network namespace that is not a service's own."""
     return f"its network namespace is {network}, where connections of others can't be told from its own: stop it without drain"

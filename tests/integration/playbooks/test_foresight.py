@@ -28,6 +28,7 @@ DECLARED: dict[str, t.Any] = {
         "min_healthy_time": "0s",
         "healthy_deadline": "1m",
         "drain_timeout": "5s",
+        "keep_running": "0s",
         "auto_revert": True,
         "keep_releases": 2,
         "services_at_once": 10,

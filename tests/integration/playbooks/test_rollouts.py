@@ -219,6 +219,40 @@ def test_a_rollback_returns_and_holds_back_what_it_left(web: Site) -> None:
     assert web.changed("deploy") == 0
 
 
+def test_a_rollback_to_what_still_runs_starts_nothing(web: Site) -> None:
+    """With `keep_running`, the old instance serves again by one transaction, and the host ends it by itself when its time is over."""
+    web.variables["isolation_rollout"]["keep_running"] = "10m"
+    web.changed("deploy")
+    (first,) = running(web)
+    web.service["environment"]["RELEASE"] = "2"
+    web.changed("deploy")
+    assert web.get("http://127.0.0.1:8080/") == "2"
+    old, new = sorted(running(web), key=lambda entry: entry["name"] != first["name"])
+    assert (old["pid"], old["enabled"], new["stops_in"]) == (first["pid"], False, None)
+    assert 400 < old["stops_in"] < 600
+    assert web.changed("deploy") == 0
+
+    client = load(web, f"http://{HOST4}:8080/")
+    assert web.changed("rollback", "-e", '{"isolation_only": ["web"]}') > 0
+    for name, count in stop(client).items():
+        assert (count["refused"], count["lost"]) == (0, 0), (name, count)
+    assert web.get("http://127.0.0.1:8080/") == "1"
+    (back,) = running(web)
+    assert (back["pid"], back["enabled"], back["stops_in"]) == (first["pid"], True, None)
+
+    web.variables["isolation_rollout"]["keep_running"] = "4s"
+    web.service["environment"]["RELEASE"] = "3"
+    web.changed("deploy")
+    deadline = time.monotonic() + 20
+    while len(running(web)) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert web.get("http://127.0.0.1:8080/") == "3"
+    assert web.world.sh("ls /run/isolation/ending /usr/local/libexec/isolation/end", check=False) == ""
+    assert web.changed("deploy") == 0
+    web.settled()
+
+
 @pytest.fixture
 def fleet(web: Site) -> Site:
     """Four hosts, which share one kernel: each has a project, a bridge and a port of its own."""

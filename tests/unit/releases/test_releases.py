@@ -34,6 +34,7 @@ ROLLOUT = {
     "min_healthy_time": "1s",
     "healthy_deadline": "1m",
     "drain_timeout": "5s",
+    "keep_running": "0s",
     "auto_revert": True,
     "keep_releases": 2,
     "services_at_once": 10,

@@ -104,6 +104,36 @@ def test_what_was_interrupted_after_ports_led_to_the_new_one_goes_on() -> None:
     assert plan["returns"] == []
 
 
+def kept(**more: t.Any) -> Data:
+    """Data of a rollout that keeps what it replaces."""
+    return declared([WEB], rollout={**ROLLOUT, "keep_running": "10m"}, **more)
+
+
+def test_what_is_replaced_runs_on_for_a_rollback() -> None:
+    both = [at(2, "web", OLD, state="started", enabled=True), at(3, "web", NEW, state="started", enabled=False)]
+    (group,) = host_plan({"services": both, "portmaps": [leads("web", 3)]}, kept())["ended"]
+    assert group["elements"] == [{"name": f"web-{OLD}", "state": "stopped", "keep_running": "600s"}]
+    short = {**ROLLOUT, "keep_running": "1s"}
+    (group,) = host_plan({"services": both, "portmaps": [leads("web", 3)]}, declared([WEB], rollout=short))["ended"]
+    assert group["elements"][0]["keep_running"] == "5s", "who is connected has drain_timeout"
+
+    settled = [at(2, "web", OLD, state="started", stops_in=60.5), at(3, "web", NEW, state="started")]
+    for data in (kept(), declared([WEB])):
+        plan = host_plan({"services": settled, "portmaps": [leads("web", 3)]}, data)
+        assert (ended(plan), plan["begins"], plan["remove"]["services"]) == ([], False, [])
+
+    plan = host_plan({"services": settled, "portmaps": [leads("web", 3)]}, kept(rollback=True))
+    assert (plan["services"][0]["name"], plan["services"][0]["beside"]) == (f"web-{OLD}", f"web-{NEW}")
+    (group,) = plan["ended"]
+    assert group["elements"] == [{"name": f"web-{NEW}", "state": "stopped", "drain": {"timeout": "5s"}}]
+
+
+def test_nothing_is_kept_running_that_is_not_kept() -> None:
+    data = declared([WEB], rollout={**ROLLOUT, "keep_running": "10m", "keep_releases": 1})
+    with pytest.raises(releases.PlanError, match="keep_running: with keep_releases below 2"):
+        host_plan({}, data)
+
+
 def test_what_is_settled_is_left_alone() -> None:
     there = [at(3, "web", NEW, state="started"), at(2, "web", OLD, state="stopped")]
     plan = host_plan({"services": there, "portmaps": [leads("web", 3)]}, declared([WEB]))

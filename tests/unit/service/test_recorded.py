@@ -78,7 +78,10 @@ def test_one_that_keeps_failing_is_held_without_being_started() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"user": "5:5"}, "user: without command and rootfs only beside, drain, gate, held, name, replaces, state"),
+        (
+            {"user": "5:5"},
+            "user: without command and rootfs only beside, drain, gate, held, keep_running, name, replaces, state",
+        ),
         ({"command": ["/bin/app"]}, "rootfs: needed"),
         ({"rootfs": "web"}, "command: needed"),
         ({"state": "present", "workdir": "/srv"}, "workdir: without command and rootfs only"),
