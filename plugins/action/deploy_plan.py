@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._braille import unpacked
+from ..module_utils._deploy.braille import unpacked
 from ..module_utils._errors import IsolationError
 from ..module_utils._rollout import planning, releases
 from ..plugin_utils import _archives, _holders
 from .rootfs_prepare import ActionModule as Archives
 
-_MODULE = "daemonless.isolation.deploy_check"
+_MODULE = "daemonless.isolation.deploy_step"
 
 Answer = t.Dict[str, t.Any]
 
@@ -53,9 +53,10 @@ class ActionModule(Archives):
         # What can't be meant fails before any host is gone to.
         services = releases.merge_services(declared["services"], declared["secret_values"])
         if self._task.check_mode:
-            answer = self._execute(project=declared["project"])
+            answer = self._execute(step="look", project=declared["project"])
         else:
             given = {
+                "step": "plan",
                 "project": declared["project"],
                 "declared": {key: value for key, value in declared.items() if key != "secret_values"},
                 "archives": self._archives(services, declared["only"]),
@@ -70,7 +71,8 @@ class ActionModule(Archives):
         if self._task.check_mode:
             return {"plan": plan}
         kept = {key: value for key, value in answer.items() if key not in ("diff", "info", "leased")}
-        return {**kept, "plan": planning.due(plan, answer["differing"])}
+        plan = planning.due(plan, answer["differing"])
+        return {**kept, "plan": plan, "steps": planning.in_steps(plan)}
 
     def _archives(self, services: t.Sequence[Answer], only: t.Container[str]) -> list[Answer]:
         """Sources of the controller that services have, and what the host knows their images by."""

@@ -38,6 +38,7 @@ class ActionModule(ActionBase):
     """The action of the module rootfs_prepare."""
 
     _supports_async = True
+    _work = "root filesystems"
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Send what has to be sent, run the module, tell what it did."""
@@ -72,7 +73,7 @@ class ActionModule(ActionBase):
     @contextlib.contextmanager
     def _patient(self) -> t.Iterator[None]:
         """Say that the module is still at work, if it is after a while."""
-        timer = threading.Timer(_PATIENCE, self._tell, (f"root filesystems: still at work after {_PATIENCE:g} s",))
+        timer = threading.Timer(_PATIENCE, self._tell, (f"{self._work}: still at work after {_PATIENCE:g} s",))
         timer.daemon = True
         timer.start()
         try:

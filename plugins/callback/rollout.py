@@ -71,7 +71,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
 from ..plugin_utils._rollout_screen import BAD, CHANGED, GOOD, SOFT, Line, Screen
-from ..plugin_utils._rollout_view import WAVES, Outcome, Task, Totals, View, cut
+from ..plugin_utils._rollout_view import WAVES, Outcome, Part, Task, Totals, View, cut
 
 _PREFIX = "daemonless.isolation."
 _BESIDE = frozenset({"changed", "failed", "skipped", "warnings", "deprecations"})
@@ -131,8 +131,16 @@ def _names(result: t.Mapping[str, t.Any]) -> list[str]:
     ]
 
 
+def _parts(result: t.Mapping[str, t.Any]) -> list[Part]:
+    """What a task that is of several layers has done in each."""
+    layers = result.get("layers")
+    return [Part(str(name), _names(done)) for name, done in layers.items()] if isinstance(layers, dict) else []
+
+
 def _lost(result: t.Mapping[str, t.Any]) -> str:
     """Why objects failed although the task goes on."""
+    if result.get("lost"):
+        return str(result["lost"])
     failed = [entry for entry in result.get("results") or [] if isinstance(entry, dict) and entry.get("failed")]
     return _reason(result) if failed else ""
 
@@ -231,14 +239,17 @@ class CallbackModule(Default):
         # A result of many objects is looked at for what failed, not for what is to be shown of it.
         self._handle_warnings(fields)
         well = kind == "ok"
+        ours = str(task.action).startswith(_PREFIX)
         items = self._items.pop(self._key(result), None)
         outcome = Outcome(
             kind,
             bool(fields.get("changed")),
             "" if well or kind == "skipped" else "\n".join(items or [_reason(fields)]),
-            _names(fields) if well and str(task.action).startswith(_PREFIX) else [],
-            _lost(fields) if well and str(task.action).startswith(_PREFIX) else "",
+            _names(fields) if well and ours else [],
+            _lost(fields) if well and ours else "",
             _message(fields) if well and task.action in constants._ACTION_DEBUG else "",
+            _parts(fields) if ours else [],
+            str(fields.get("at") or "") if ours else "",
         )
         self._show(self._view.result(_field(result, "host").get_name(), _task(task), outcome, time.monotonic()))
 

@@ -41,7 +41,6 @@ class FilterModule:
             releases.release,
             planning.host_plan,
             planning.together,
-            planning.lost,
             planning.ended,
             _targets.portmaps,
             removal.removal,

@@ -59,6 +59,14 @@ def hold(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         time.sleep(min(_LOOK, max(0.0, wait - waited)))
 
 
+def release(params: t.Mapping[str, t.Any]) -> None:
+    """Give the lease back, if its holder has it.
+
+    :raises IsolationError: the host's lock was not to be had.
+    """
+    lease.release(params["holder"])
+
+
 def run_lease() -> None:
     """Be the module: hold the lease, or release it. Neither counts as a change: nothing of a service differs by it."""
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
@@ -66,7 +74,7 @@ def run_lease() -> None:
         module.exit_json(changed=False, waited=0.0)
     try:
         if module.params["state"] == "released":
-            lease.release(module.params["holder"])
+            release(module.params)
             module.exit_json(changed=False)
         module.exit_json(changed=False, **hold(module.params))
     except Held as held:

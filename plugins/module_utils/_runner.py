@@ -252,21 +252,35 @@ def _results(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[Outcome]) -> list[
     return results
 
 
+def _trouble(layer: Layer[t.Any, t.Any], outcomes: t.Iterable[Outcome]) -> str:
+    """Why elements failed; empty if none did."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    return "; ".join(_naming(f"{layer.kind} {outcome.name}", str(outcome.error)) for outcome in failed)
+
+
+def _diff(layer: Layer[t.Any, t.Any], plan: TaskPlan) -> list[dict[str, str]]:
+    return [make_diff(layer.kind, element) for element in plan.elements if element.changed]
+
+
+def _warnings(plan: TaskPlan) -> list[str]:
+    return [warning for element in plan.elements for warning in element.warnings]
+
+
 def _report(module: BulkModule, layer: Layer[t.Any, t.Any], plan: TaskPlan, outcomes: list[Outcome]) -> None:
     params = module.shown_params()
     results = _results(layer, outcomes)
     answer: dict[str, t.Any] = {
         "changed": any(entry["changed"] for entry in results),
         "results": results,
-        "diff": [make_diff(layer.kind, element) for element in plan.elements if element.changed],
+        "diff": _diff(layer, plan),
         "invocation": {"module_args": _brief(params)},
     }
     if params.get("aggregate") is None:
         answer[layer.kind] = results[0][layer.kind]
-    failures = [outcome for outcome in outcomes if outcome.error is not None]
-    if failures:
-        answer["msg"] = "; ".join(_naming(f"{layer.kind} {outcome.name}", str(outcome.error)) for outcome in failures)
-        answer["exception"] = next((outcome.trace for outcome in failures if outcome.trace), None)
+    trouble = _trouble(layer, outcomes)
+    if trouble:
+        answer["msg"] = trouble
+        answer["exception"] = next((outcome.trace for outcome in outcomes if outcome.error and outcome.trace), None)
         module.fail_json(**answer)
     module.exit_json(**answer)
 
@@ -282,43 +296,18 @@ def _read(layer: Layer[t.Any, t.Any], params: Options) -> tuple[list[t.Any], Req
     return [layer.parse({**element, **extra}, request) for element in elements], request
 
 
-@dataclass(frozen=True)
-class Foresight:
-    """What a layer would make of a task: `results` and `diff` as its module has them in check mode, and texts that must not be shown."""
-
-    results: list[dict[str, t.Any]]
-    diff: list[dict[str, str]]
-    warnings: list[str]
-    hidden: frozenset[str]
+Hide = t.Callable[[t.Iterable[str]], t.Any]
+"""Is told texts that must not be shown."""
 
 
-def foresee(layer: Layer[t.Any, t.Any], aggregate: t.Sequence[Options], **given: t.Any) -> Foresight:
-    """What the module of a layer would answer in check mode, for who asks several layers. `given` are options beside `aggregate`.
-
-    :raises IsolationError: something that was asked for can't be.
-    """
-    defaults = {option: rule.get("default") for option, rule in {**layer.options, **layer.beside}.items()}
-    specs, request = _read(layer, {**defaults, **given, "aggregate": list(aggregate)})
-    world = layer.observe(specs, request)
-    plan = layer.plan(specs, world, request)
-    outcomes = [Outcome(element.name, element, result=element.result) for element in plan.elements]
-    return Foresight(
-        _results(layer, outcomes),
-        [make_diff(layer.kind, element) for element in plan.elements if element.changed],
-        [warning for element in plan.elements for warning in element.warnings],
-        frozenset(layer.hidden(specs, world)),
-    )
-
-
-def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
-    params = module.all_params
+def _drive(layer: Layer[t.Any, t.Any], params: Options, check: bool, hide: Hide) -> tuple[TaskPlan, list[Outcome]]:
+    """Read, plan, and unless in check mode apply."""
     specs, request = _read(layer, params)
     world = layer.observe(specs, request)
-    module.no_log_values.update(layer.hidden(specs, world))
+    hide(layer.hidden(specs, world))
     plan = layer.plan(specs, world, request)
     outcomes = [Outcome(element.name, element, result=element.result) for element in plan.elements]
-
-    if not module.check_mode and any(element.changed for element in plan.elements):
+    if not check and any(element.changed for element in plan.elements):
         ensure_libraries(layer.libraries)
         with host_lock(params["lock_timeout"]):
             now = layer.observe(specs, request)
@@ -326,10 +315,36 @@ def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
                 plan = layer.plan(specs, now, request)
             outcomes = apply_plan(plan, params["on_error"])
             _confirm(layer, specs, request, outcomes)
+    return plan, outcomes
 
-    for element in plan.elements:
-        for warning in element.warnings:
-            module.warn(warning)
+
+@dataclass(frozen=True)
+class Done:
+    """What a layer has made of a task, or would make: `results` and `diff` as its module has them, and why elements failed."""
+
+    results: list[dict[str, t.Any]] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+
+def carry_out(
+    layer: Layer[t.Any, t.Any], aggregate: t.Sequence[Options], check: bool, hide: Hide, **given: t.Any
+) -> Done:
+    """What the module of a layer does, for who drives several layers. `given` are options beside `aggregate`.
+
+    :raises IsolationError: something that was asked for can't be.
+    """
+    rules = {**_argument_spec(layer), **layer.options}
+    defaults = {option: rule.get("default") for option, rule in rules.items()}
+    plan, outcomes = _drive(layer, {**defaults, **given, "aggregate": list(aggregate)}, check, hide)
+    return Done(_results(layer, outcomes), _diff(layer, plan), _warnings(plan), _trouble(layer, outcomes))
+
+
+def _run(module: BulkModule, layer: Layer[t.Any, t.Any]) -> None:
+    plan, outcomes = _drive(layer, module.all_params, module.check_mode, module.no_log_values.update)
+    for warning in _warnings(plan):
+        module.warn(warning)
     _report(module, layer, plan, outcomes)
 
 

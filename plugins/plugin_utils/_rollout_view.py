@@ -16,17 +16,32 @@ from ._rollout_screen import BAD, CHANGED, GOOD, PLAIN, SOFT, Line, clean, gauge
 
 ROLE = "daemonless.isolation.isolation"
 
+LAYERS = {
+    "bridges": "prepare bridges",
+    "slices": "prepare slices",
+    "rootfs": "prepare root file systems",
+    "holds": "hold back",
+    "services": "start and gate",
+    "portmaps": "cut over",
+    "returns": "return",
+    "confirm": "confirm",
+    "ended": "drain and stop",
+    "remove:services": "remove instances",
+    "remove:rootfs": "remove root file systems",
+    "remove:slices": "remove slices",
+}
+"""What layers do in a task that is of all of them."""
+
 PHASES = {
     "Look and plan": "look and plan",
     "Bridges": "prepare bridges",
     "Slices": "prepare slices",
     "Root file systems": "prepare root file systems",
-    "Hold the lease for the time that this may take": "hold the lease",
     "Hold back the release that a rollback leaves": "hold back",
     "Services": "start and gate",
     "Published ports": "cut over",
-    "Stop what was started beside what serves": "return",
-    "Confirm where ports lead": "confirm",
+    "Bring up": "bring up",
+    "Confirm, drain and stop": "confirm, drain and stop",
     "Stop earlier instances once nobody is connected": "drain and stop",
     "Remove instances": "remove instances",
     "Remove their root file systems": "remove root file systems",
@@ -38,10 +53,11 @@ PHASES = {
 WAVES = "Bring services up, wave by wave"
 """The task of the role that begins a wave."""
 
-_NOT_TOLD = frozenset({"wait for other deployments", "hold the lease", "confirm", "end"})
+_NOT_TOLD = frozenset({"confirm", "end"})
 """Phases whose changes are of no interest afterwards."""
 
-_GATE, _END = "start and gate", "end"
+_STARTS = frozenset({"start and gate", "bring up"})
+_END = "end"
 _NAMES = 8
 _BAR = 20
 
@@ -59,9 +75,17 @@ class Task(t.NamedTuple):
         return PHASES.get(self.name) if self.role == ROLE else None
 
 
+class Part(t.NamedTuple):
+    """What a task that is of several layers has done in one of them: the layer, and the objects that it changed."""
+
+    layer: str
+    names: t.Sequence[str] = ()
+
+
 class Outcome(t.NamedTuple):
     """How a task ended on a host: `ok`, `failed`, `ignored`, `skipped` or `unreachable`. `names` are the objects that it changed, `lost` is why some
-    of them failed although the task did not, `message` what a task says that does nothing else.
+    of them failed although the task did not, `message` what a task says that does nothing else. `parts` are those of a task of several
+    layers, `at` the layer in which it failed.
     """
 
     kind: str
@@ -70,6 +94,8 @@ class Outcome(t.NamedTuple):
     names: t.Sequence[str] = ()
     lost: str = ""
     message: str = ""
+    parts: t.Sequence[Part] = ()
+    at: str = ""
 
 
 class Totals(t.NamedTuple):
@@ -99,8 +125,12 @@ class Host:
     @property
     def place(self) -> str:
         """Where it is, in words."""
+        return self.placed(self.phase)
+
+    def placed(self, phase: str) -> str:
+        """A phase, with its wave if there are several."""
         gated = self.waves > 1 and self.wave
-        return f"wave {self.wave} of {self.waves}: {self.phase}" if gated else self.phase
+        return f"wave {self.wave} of {self.waves}: {phase}" if gated else phase
 
 
 def cut(number: int, serial: t.Sequence[int]) -> list[int]:
@@ -181,7 +211,7 @@ class View:
             return
         self._is_rollout = seen.phased = True
         seen.phase = phase
-        if phase == _GATE:
+        if phase in _STARTS:
             seen.wave += 1
 
     def wave(self, hosts: t.Iterable[str]) -> None:
@@ -193,6 +223,9 @@ class View:
         """A task has ended on a host."""
         lines, seen = self.task(), self._seen(host)
         where = seen.place if task.phase else task.name
+        if outcome.at or (outcome.lost and outcome.parts):
+            where = seen.placed(LAYERS.get(outcome.at or "services", outcome.at))
+        lines += self._done(seen, outcome.parts)
         if outcome.kind == "unreachable":
             seen.failed = True
             lines += self._trouble(seen, "unreachable", outcome.reason)
@@ -208,14 +241,24 @@ class View:
             lines += self._ends(seen, now)
         return lines
 
+    def _done(self, seen: Host, parts: t.Iterable[Part]) -> list[Line]:
+        """What layers have changed, whatever became of the task."""
+        lines = []
+        for part in parts:
+            phase = LAYERS.get(part.layer, part.layer)
+            if part.names and phase not in _NOT_TOLD:
+                seen.changes += 1
+                lines.append(Line(f"{seen.name}: {seen.placed(phase)}: {_some(part.names)}", CHANGED))
+        return lines
+
     def _went_well(self, seen: Host, task: Task, outcome: Outcome, where: str) -> list[Line]:
         lines = []
         told = task.phase not in _NOT_TOLD
-        if outcome.changed and told and (outcome.names or not outcome.lost):
+        if outcome.changed and told and not outcome.parts and (outcome.names or not outcome.lost):
             seen.changes += 1
             names = f": {_some(outcome.names)}" if outcome.names else ""
             lines.append(Line(f"{seen.name}: {where}{names}" + ("" if task.phase else ": changed"), CHANGED))
-        elif self._unchanged and not outcome.message:
+        elif self._unchanged and not outcome.message and not any(part.names for part in outcome.parts):
             lines.append(Line(f"{seen.name}: {where}: unchanged", SOFT))
         if outcome.lost:
             lines += self._trouble(seen, where, outcome.lost)

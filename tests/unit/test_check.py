@@ -12,8 +12,8 @@ import typing as t
 import pytest
 from ansible.module_utils.common.parameters import remove_values
 
-from ansible_collections.daemonless.isolation.plugins.module_utils import _check
-from ansible_collections.daemonless.isolation.plugins.module_utils._braille import packed, unpacked
+from ansible_collections.daemonless.isolation.plugins.module_utils._deploy import looking
+from ansible_collections.daemonless.isolation.plugins.module_utils._deploy.braille import packed, unpacked
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
 
 WEB = {
@@ -29,8 +29,8 @@ WEB = {
 
 def host(monkeypatch: pytest.MonkeyPatch, unseen: t.Sequence[t.Any] = (), **more: t.Any) -> dict[str, t.Any]:
     found = {"services": [{**WEB, **more}], "portmaps": [], "rootfs": [], "slices": [{"name": "web/1", "usage": more}]}
-    monkeypatch.setattr(_check, "gather", lambda *_asked: (found, list(unseen)))
-    return _check.look("default")
+    monkeypatch.setattr(looking, "gather", lambda *_asked: (found, list(unseen)))
+    return looking.look("default")
 
 
 def test_what_changes_by_itself_makes_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,7 +311,7 @@ def together(plan: Data) -> Data:
 
 
 def due(plan: Data, differing: t.Mapping[str, t.Sequence[str]]) -> Data:
-    """A plan without what is as it is to be: `differing` names what each layer would change, as deploy_check tells.
+    """A plan without what is as it is to be: `differing` names what each layer would change, as deploy_step tells.
 
     A service stays if anything of it differs: its instances, its ports, or what ends once ports lead to them.
     """
@@ -349,6 +349,16 @@ def due(plan: Data, differing: t.Mapping[str, t.Sequence[str]]) -> Data:
         "rootfs": of("rootfs", plan["rootfs"]),
         "waves": waves,
     }
+
+
+def in_steps(plan: Data) -> list[Data]:
+    """The waves as they are brought up one after the other, the first one with what all of them stand on. None if there is nothing to do."""
+    below = {layer: plan[layer] for layer in ("bridges", "slices", "rootfs")}
+    if not (plan["waves"] or any(below.values()) or any(plan["remove"].values())):
+        return []
+    empty: Data = {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
+    first, *later = plan["waves"] or [empty]
+    return [{**below, **first}, *later]
 
 
 def lost(result: Data) -> list[str]:

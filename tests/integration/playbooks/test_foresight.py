@@ -15,7 +15,7 @@ import yaml
 from stage import Site
 from world import World, difference
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._braille import unpacked
+from ansible_collections.daemonless.isolation.plugins.module_utils._deploy.braille import unpacked
 
 LEASE = "/run/isolation/lease.json"
 CANARY = "canary-3c0f9a71"
@@ -129,13 +129,13 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
     web = {"name": "web", "rootfs": {"source": source}, "command": ["/usr/bin/true"]}
     wanted = {**DECLARED, "services": {"isolation_services": [web]}}
     lease = {"holder": "a", "wait": "0s"}
-    seen = world.apply("deploy_check", project="default")
+    seen = world.apply("deploy_step", step="look")
     assert unpacked(seen["info"]) == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
-    asked = world.apply("deploy_check", declared=DECLARED, lease=lease)
+    asked = world.apply("deploy_step", step="plan", declared=DECLARED, lease=lease)
     assert (asked["differing"], asked["leased"]) == ({}, False)
-    asked = world.apply("deploy_check", declared=wanted, lease=lease)
+    asked = world.apply("deploy_step", step="plan", declared=wanted, lease=lease)
     assert (set(asked["differing"]), asked["leased"]) == ({"slices", "rootfs", "services"}, True)
-    other = world.module("deploy_check", declared=wanted, lease={**lease, "holder": "b"})
+    other = world.module("deploy_step", step="plan", declared=wanted, lease={**lease, "holder": "b"})
     assert other["failed"]
     assert (other["held_by"], other["leased"]) == ("a", False)
     assert "another deployment, a, has held this host" in other["msg"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._deploy import layers
 from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_screen import (
     BAD,
     Line,
@@ -24,11 +26,13 @@ from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_scre
     gauge,
 )
 from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_view import (
+    LAYERS,
     PHASES,
     ROLE,
     WAVES,
     Host,
     Outcome,
+    Part,
     Task,
     Totals,
     View,
@@ -36,7 +40,9 @@ from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_view
 )
 from ansible_collections.daemonless.isolation.tests.unit.releases.terminal import screen
 
-TASKS = pathlib.Path(__file__).resolve().parents[3] / "roles" / "isolation" / "tasks"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+DOING = (REPOSITORY / "plugins" / "module_utils" / "_deploy" / "doing.py").read_text()
+TASKS = REPOSITORY / "roles" / "isolation" / "tasks"
 GATE, PORTS, DRAIN, END = (
     Task(name, ROLE)
     for name in (
@@ -80,7 +86,15 @@ def modules(tasks: t.Any) -> t.Iterator[str]:
 def test_every_task_of_the_role_that_takes_time_is_known() -> None:
     names = {name for file in TASKS.glob("*.yml") for name in modules(yaml.safe_load(file.read_text()))}
     assert names == {*PHASES}
-    assert f"- name: {WAVES}\n" in (TASKS / "deploy.yml").read_text()
+    parts = {
+        *re.findall(r'work\.\w+\("(\w+)"', DOING),
+        *layers.BELOW,
+        "remove:services",
+        "remove:rootfs",
+        "remove:slices",
+    }
+    assert parts == {*LAYERS}
+    assert f"- name: {WAVES}\n" in (TASKS / "main.yml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +149,41 @@ def test_a_rollout_from_the_canary_to_the_recap() -> None:
         "    unreachable: no route",
     ]
     assert recap[4].style == BAD
+
+
+UP, FINISH = Task("Bring up", ROLE), Task("Confirm, drain and stop", ROLE)
+
+
+def test_what_layers_did_in_one_task_is_told_of_each() -> None:
+    view = begun("web1")
+    view.wave(["web1"])
+    view.wave(["web1"])
+    parts = [Part("slices", ["web/1"]), Part("rootfs"), Part("services", ["web-1"]), Part("portmaps", ["web"])]
+    assert do(view, "web1", UP, Outcome("ok", True, parts=parts)) == [
+        "web1: wave 1 of 2: prepare slices: web/1",
+        "web1: wave 1 of 2: start and gate: web-1",
+        "web1: wave 1 of 2: cut over: web",
+    ]
+    ended = [Part("confirm", ["web"]), Part("ended", ["web-0"])]
+    assert do(view, "web1", FINISH, Outcome("ok", True, parts=ended)) == ["web1: wave 1 of 2: drain and stop: web-0"]
+    lost = Outcome("ok", True, lost="service web-2: it ended", parts=[Part("services", ["web-3"])])
+    assert do(view, "web1", UP, lost) == [
+        "web1: wave 2 of 2: start and gate: web-3",
+        "web1: wave 2 of 2: start and gate: failed: service web-2: it ended",
+    ]
+
+
+def test_a_task_of_several_layers_fails_in_one() -> None:
+    view = begun("web1")
+    parts = [Part("services", ["web-1"]), Part("returns", ["web-1"])]
+    failed = Outcome("failed", True, reason="verify of web: no answer", parts=parts, at="portmaps")
+    assert do(view, "web1", UP, failed) == [
+        "web1: start and gate: web-1",
+        "web1: return: web-1",
+        "web1: cut over: failed: verify of web: no answer",
+    ]
+    early = Outcome("failed", reason="host_lock: not to be had")
+    assert do(view, "web1", UP, early) == ["web1: bring up: failed: host_lock: not to be had"]
 
 
 def test_hosts_of_batches_that_did_not_begin() -> None:

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 daemonless.isolation contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 """An instance that runs on after it was stopped, until the host ends it."""
 
 from __future__ import annotations

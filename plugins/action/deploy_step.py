@@ -1,0 +1,43 @@
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What deploy_step does on the controller: send archives whose images a host lacks, and say who deploys."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..plugin_utils import _archives, _holders
+from .rootfs_prepare import ActionModule as Archives
+
+_MODULE = "daemonless.isolation.deploy_step"
+
+
+class ActionModule(Archives):
+    """The action of the module deploy_step."""
+
+    _supports_async = False
+    _work = "deployment"
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Send what has to be sent, run the module, tell what it did."""
+        super(Archives, self).run(tmp, task_vars)
+        del tmp
+        self._host = str((task_vars or {}).get("inventory_hostname", "host"))
+        arguments = _archives.plain_copy(self._task.args)
+        if isinstance(arguments.get("lease"), dict):
+            arguments["lease"].setdefault("holder", _holders.deployer())
+        wave = arguments.get("wave")
+        wanted = _archives.places({"aggregate": wave.get("rootfs")}) if isinstance(wave, dict) else []
+        try:
+            if wanted:
+                self._provide(wanted)
+            with self._patient():
+                answer: dict[str, t.Any] = self._execute_module(_MODULE, arguments, task_vars=task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        for line in _archives.progress(answer.get("layers", {}).get("rootfs", {}).get("results")):
+            self._tell(line)
+        # It is long, and has the contents of files in it.
+        return {**answer, "_ansible_verbose_override": True}

@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# Copyright (c) 2026 daemonless.isolation contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deploy_step
+short_description: A step of a deployment on a host, of all its layers
+version_added: 0.1.0
+author: daemonless.isolation contributors (@daemonless)
+description:
+  - Does in one process what M(daemonless.isolation.bridge), M(daemonless.isolation.cgroup_slice), M(daemonless.isolation.rootfs_prepare),
+    M(daemonless.isolation.namespaced_service) and M(daemonless.isolation.nat_portmap) would do one after the other, by the same code. Each task of Ansible
+    costs some tenths of a second, which is more than most changes take.
+  - The role P(daemonless.isolation.isolation#role) is made of it. For a layer alone, use the module of that layer.
+options:
+  step:
+    description:
+      - V(look) tells what a plan is made of.
+      - V(plan) looks, plans what each layer is to be asked for, as P(daemonless.isolation.host_plan#filter) does, and asks every layer what it would change.
+        It changes nothing. M(daemonless.isolation.deploy_plan) calls it.
+      - V(bring_up) makes what the services of O(wave) stand on, starts them, waits until they are well, and leads their ports to them. Instances that fail
+        don't keep others from coming into service. If ports can't be led there, or don't answer then, they lead back, and what was started beside what
+        serves is stopped.
+      - V(finish) confirms where ports lead since then, stops earlier instances once nobody is connected with them, and removes what is no longer kept.
+    type: str
+    choices: [look, plan, bring_up, finish]
+    required: true
+  project:
+    description: The project that owns what is deployed.
+    type: str
+    default: default
+  declared:
+    description: "For V(plan): the inventory's data, as the role P(daemonless.isolation.isolation#role) gathers it, without the values of secrets."
+    type: dict
+  archives:
+    description: Sources on the controller, for root filesystems whose C(remote_src) is V(false).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: The C(source) as it is declared.
+        type: dict
+        required: true
+      found:
+        description: The C(source) that stands for it on the host.
+        type: dict
+        required: true
+  wave:
+    description:
+      - "For V(bring_up): an element of RV(daemonless.isolation.deploy_plan#module:steps). Archives on the controller are sent where the host lacks their
+        images."
+    type: dict
+  going:
+    description: "For V(finish): the RV(going) of V(bring_up)."
+    type: str
+  remove:
+    description: "For V(finish): C(remove) of the plan."
+    type: dict
+    default: {}
+  secret_values:
+    description: Values of the services' secrets, as in M(daemonless.isolation.namespaced_service).
+    type: dict
+    default: {}
+  confirm_timeout:
+    description: "For V(bring_up): how long after it the host waits for V(finish) before it leads ports back, as in M(daemonless.isolation.nat_portmap)."
+    type: str
+  lease:
+    description:
+      - Keep other deployments from the host, as M(daemonless.isolation.deploy_lease) does. With V(plan) only if instances come or go, or a port is
+        published for the first time; the host is looked at again then. Not in check mode.
+    type: dict
+    suboptions:
+      holder:
+        description: Who deploys. By default, the process of Ansible on the controller.
+        type: str
+        required: true
+      ttl:
+        description: For how long at most without a word. V(plan) takes it from the plan.
+        type: str
+        default: 10m
+      wait:
+        description: How long to wait for the lease of another one.
+        type: str
+        default: 30m
+      displaces:
+        description: A holder that is known to be gone, whose lease is taken over.
+        type: str
+  release:
+    description: "For V(finish): let other deployments go on once all of it is done."
+    type: bool
+    default: false
+attributes:
+  action:
+    support: full
+    description: It sends archives, and says who deploys.
+  async:
+    support: none
+    description: What is sent has to stay until it is unpacked.
+  check_mode:
+    support: partial
+    description: Can run in C(check_mode), in which V(bring_up) and V(finish) are left out, and no lease is taken.
+  diff_mode:
+    support: full
+    description: Returns what every layer has changed or would change, as a line for each option or mapping.
+  idempotent:
+    support: full
+    description: What is as it is to be is left alone.
+  platform:
+    platforms: linux
+    support: full
+    description: Linux hosts.
+"""
+
+EXAMPLES = r"""
+- name: Look and plan
+  daemonless.isolation.deploy_plan:
+    declared: "{{ the_data }}"
+  register: ahead
+
+- name: Bring up the first wave
+  daemonless.isolation.deploy_step:
+    step: bring_up
+    wave: "{{ ahead.steps[0] }}"
+    confirm_timeout: 2m
+  register: up
+
+- name: Confirm, drain and stop
+  daemonless.isolation.deploy_step:
+    step: finish
+    going: "{{ up.going }}"
+    remove: "{{ ahead.plan.remove }}"
+    lease: {}
+    release: true
+"""
+
+RETURN = r"""
+layers:
+  description: What was done, by layer, in its order. Each has C(changed) and the C(results) of its module.
+  returned: with V(bring_up) and V(finish)
+  type: dict
+going:
+  description: What V(finish) needs to know, for O(going).
+  returned: with V(bring_up)
+  type: str
+more:
+  description: Whether there is anything to confirm or to stop.
+  returned: with V(bring_up)
+  type: bool
+lost:
+  description: Why instances did not come into service; empty if all did.
+  returned: with V(bring_up)
+  type: str
+at:
+  description: The layer that was at work.
+  returned: when it failed
+  type: str
+  sample: portmaps
+differing:
+  description: The elements that would change, by layer, in the order in which layers are asked.
+  returned: with V(plan)
+  type: dict
+  sample: {slices: [web/3fa91c2], rootfs: [web-3fa91c2], services: [web-3fa91c2], portmaps: [web], ended: [web-99d1e20]}
+info:
+  description:
+    - What a plan is made of, as far as M(daemonless.isolation.host_info) tells it. It is for M(daemonless.isolation.deploy_plan), which plans by it.
+    - It is compressed JSON in patterns of Braille. In plain text, Ansible would blank out values that must not be shown wherever a name happens to have
+      one in it.
+  returned: with V(look) and V(plan)
+  type: str
+leased:
+  description: Whether other deployments are kept from the host.
+  returned: always
+  type: bool
+released:
+  description: Whether they may go on.
+  returned: when O(release) was done
+  type: bool
+waited:
+  description: Seconds that were waited for another deployment.
+  returned: when a lease was taken
+  type: float
+held_by:
+  description: Who holds the lease.
+  returned: when it could not be had
+  type: str
+"""
+
+from ..module_utils._deploy.step import run_step
+
+
+def main() -> None:
+    """Be the module."""
+    run_step()
+
+
+if __name__ == "__main__":
+    main()
