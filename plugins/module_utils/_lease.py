@@ -59,6 +59,22 @@ def hold(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         time.sleep(min(_LOOK, max(0.0, wait - waited)))
 
 
+def renew(params: t.Mapping[str, t.Any]) -> None:
+    """Have the lease for longer, by the options of deploy_lease.
+
+    :raises IsolationError: another deployment has it by now.
+    """
+    lease.renew(params["holder"], parse_seconds(params["ttl"], "ttl"))
+
+
+def check(params: t.Mapping[str, t.Any]) -> None:
+    """See that nobody has taken the lease over.
+
+    :raises IsolationError: somebody has.
+    """
+    lease.check(params["holder"])
+
+
 def release(params: t.Mapping[str, t.Any]) -> None:
     """Give the lease back, if its holder has it.
 

@@ -296,11 +296,16 @@ def _read(layer: Layer[t.Any, t.Any], params: Options) -> tuple[list[t.Any], Req
     return [layer.parse({**element, **extra}, request) for element in elements], request
 
 
+Guard = t.Callable[[], None]
+"""Is called with the host's lock before anything is changed, and raises an IsolationError if it must not be."""
+
 Hide = t.Callable[[t.Iterable[str]], t.Any]
 """Is told texts that must not be shown."""
 
 
-def _drive(layer: Layer[t.Any, t.Any], params: Options, check: bool, hide: Hide) -> tuple[TaskPlan, list[Outcome]]:
+def _drive(
+    layer: Layer[t.Any, t.Any], params: Options, check: bool, hide: Hide, guard: Guard | None = None
+) -> tuple[TaskPlan, list[Outcome]]:
     """Read, plan, and unless in check mode apply."""
     specs, request = _read(layer, params)
     world = layer.observe(specs, request)
@@ -310,6 +315,8 @@ def _drive(layer: Layer[t.Any, t.Any], params: Options, check: bool, hide: Hide)
     if not check and any(element.changed for element in plan.elements):
         ensure_libraries(layer.libraries)
         with host_lock(params["lock_timeout"]):
+            if guard is not None:
+                guard()
             now = layer.observe(specs, request)
             if now != world:  # else the plan, which is pure, would be the same
                 plan = layer.plan(specs, now, request)
@@ -329,7 +336,12 @@ class Done:
 
 
 def carry_out(
-    layer: Layer[t.Any, t.Any], aggregate: t.Sequence[Options], check: bool, hide: Hide, **given: t.Any
+    layer: Layer[t.Any, t.Any],
+    aggregate: t.Sequence[Options],
+    check: bool,
+    hide: Hide,
+    guard: Guard | None = None,
+    **given: t.Any,
 ) -> Done:
     """What the module of a layer does, for who drives several layers. `given` are options beside `aggregate`.
 
@@ -337,7 +349,7 @@ def carry_out(
     """
     rules = {**_argument_spec(layer), **layer.options}
     defaults = {option: rule.get("default") for option, rule in rules.items()}
-    plan, outcomes = _drive(layer, {**defaults, **given, "aggregate": list(aggregate)}, check, hide)
+    plan, outcomes = _drive(layer, {**defaults, **given, "aggregate": list(aggregate)}, check, hide, guard)
     return Done(_results(layer, outcomes), _diff(layer, plan), _warnings(plan), _trouble(layer, outcomes))
 
 

@@ -70,8 +70,9 @@ options:
     type: str
   lease:
     description:
-      - Keep other deployments from the host, as M(daemonless.isolation.deploy_lease) does. With V(plan) only if instances come or go, or a port is
-        published for the first time; the host is looked at again then. Not in check mode.
+      - With V(plan), keep other deployments from the host, as M(daemonless.isolation.deploy_lease) does, if instances come or go, or a port is published for
+        the first time. Not in check mode.
+      - With V(bring_up) and V(finish), renew the lease, and change nothing any more once it is another's, who has taken this deployment for dead.
     type: dict
     suboptions:
       holder:
@@ -83,11 +84,11 @@ options:
         type: str
         default: 10m
       wait:
-        description: How long to wait for the lease of another one.
+        description: "For V(plan): how long to wait for the lease of another one."
         type: str
         default: 30m
       displaces:
-        description: A holder that is known to be gone, whose lease is taken over.
+        description: "For V(plan): a holder that is known to be gone, whose lease is taken over."
         type: str
   release:
     description: "For V(finish): let other deployments go on once all of it is done."

@@ -47,7 +47,9 @@ class Host:
         self.asked: list[tuple[str, list[str]]] = []
         self.fails, self.refuses = fails or {}, refuses
 
-    def carry_out(self, layer: t.Any, elements: t.Sequence[Data], check: bool, hide: t.Any, **given: t.Any) -> Done:
+    def carry_out(
+        self, layer: t.Any, elements: t.Sequence[Data], check: bool, hide: t.Any, guard: t.Any, **given: t.Any
+    ) -> Done:
         names = [element["name"] for element in elements]
         self.asked.append((layer.kind, names))
         assert not check
@@ -69,7 +71,7 @@ class Host:
 
 @pytest.fixture
 def work() -> doing.Work:
-    return doing.Work("default", lambda texts: None)
+    return doing.Work("default", lambda texts: None, None)
 
 
 def host(monkeypatch: pytest.MonkeyPatch, **given: t.Any) -> Host:
@@ -92,7 +94,7 @@ def test_a_wave_comes_up_from_below_and_is_finished(monkeypatch: pytest.MonkeyPa
     assert work.told()["changed"]
 
     seen.asked.clear()
-    later = doing.Work("default", lambda texts: None)
+    later = doing.Work("default", lambda texts: None, None)
     doing.finish(later, told["going"], {"services": [{"name": "web-0"}], "rootfs": [{"name": "web-0"}], "slices": []})
     assert seen.asked == [
         ("portmap", ["web", "api"]),
@@ -106,7 +108,7 @@ def test_a_wave_comes_up_from_below_and_is_finished(monkeypatch: pytest.MonkeyPa
 def test_to_confirm_is_no_change(monkeypatch: pytest.MonkeyPatch, work: doing.Work) -> None:
     host(monkeypatch)
     told = doing.bring_up(work, {**WAVE, "ended": []}, {}, "2m")
-    later = doing.Work("default", lambda texts: None)
+    later = doing.Work("default", lambda texts: None, None)
     doing.finish(later, told["going"], {})
     assert (later.told()["changed"], later.told()["diff"]) == (False, [])
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pathlib
 import subprocess
 import time
 import typing as t
@@ -16,6 +18,7 @@ from multiprocessing.connection import Connection
 import pytest
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.daemonless.isolation.plugins.module_utils._host import lease
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.lease import Lease, in_the_way, parse
 from ansible_collections.daemonless.isolation.plugins.plugin_utils import _holders
 
@@ -42,6 +45,20 @@ def test_whose_turn_it_is(kept: Lease | None, displaces: str | None, expected: b
 def test_a_file_that_tells_of_nobody(text: str | None) -> None:
     assert parse(text) is None
     assert parse('{"holder": "x", "until": 7}') == Lease("x", 7.0)
+
+
+def test_a_lease_that_another_has_is_not_renewed(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr(lease, "PATH", str(tmp_path / "lease.json"))
+    monkeypatch.setattr(lease, "host_lock", lambda _seconds: contextlib.nullcontext())
+    with pytest.raises(lease.LeaseLost, match="other deployments have gone on with this host"):
+        lease.renew("me", 60.0)
+    assert lease.take("me", 60.0, None) is None
+    lease.renew("me", 90.0)
+    lease.check("me")
+    assert lease.take("you", 60.0, None) == parse((tmp_path / "lease.json").read_text())
+    assert lease.take("you", 60.0, "me") is None
+    with pytest.raises(lease.LeaseLost, match="another deployment, you, has gone on with this host"):
+        lease.check("me")
 
 
 def test_a_process_that_is_gone_is_known_to_be() -> None:

@@ -10,7 +10,7 @@ import typing as t
 
 from .._errors import IsolationError
 from .._rollout.planning import ended
-from .._runner import Done, Hide, carry_out
+from .._runner import Done, Guard, Hide, carry_out
 from .._targets import portmaps
 from .asking import Refused, is_unconfirmed
 from .braille import packed, unpacked
@@ -26,10 +26,13 @@ _UNTOLD = frozenset({"confirm"})
 
 
 class Work:
-    """What has been done so far, by part of the plan, and of what is removed by `remove:` and its part. `at` is the last one."""
+    """What has been done so far, by part of the plan, and of what is removed by `remove:` and its part. `at` is the last one.
 
-    def __init__(self, project: str, hide: Hide) -> None:
-        self._project, self._hide = project, hide
+    `guard` is called before each change: who has called this may be dead, and another deployment at work in its place.
+    """
+
+    def __init__(self, project: str, hide: Hide, guard: Guard | None) -> None:
+        self._project, self._hide, self._guard = project, hide, guard
         self._done: dict[str, Done] = {}
         self.at = ""
 
@@ -42,7 +45,7 @@ class Work:
             return Done()
         self.at = name
         layer = layer_of(name.partition(":")[2] or name)
-        self._done[name] = carry_out(layer, elements, False, self._hide, project=self._project, **given)
+        self._done[name] = carry_out(layer, elements, False, self._hide, self._guard, project=self._project, **given)
         return self._done[name]
 
     def do(self, name: str, elements: t.Sequence[t.Any], **given: t.Any) -> Done:

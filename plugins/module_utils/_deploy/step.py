@@ -10,6 +10,7 @@ A task of Ansible costs some tenths of a second whatever it does, which is more 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import traceback
 import typing as t
@@ -85,11 +86,13 @@ def _work(module: AnsibleModule, answer: Answer) -> None:
     from . import asking, doing
 
     params = module.params
-    lease = params["lease"]
-    if lease is not None and params["step"] == "bring_up":
-        answer.update(_lease.hold(lease), leased=True)
+    lease, guard = params["lease"], None
+    if lease is not None:
+        _lease.renew(lease)
+        answer["leased"] = True
+        guard = functools.partial(_lease.check, lease)
     module.no_log_values.update(asking.secrets(params["wave"] or {}))
-    work = doing.Work(params["project"], module.no_log_values.update)
+    work = doing.Work(params["project"], module.no_log_values.update, guard)
     try:
         if params["step"] == "bring_up":
             answer.update(doing.bring_up(work, params["wave"], params["secret_values"], params["confirm_timeout"]))

@@ -16,9 +16,16 @@ import time
 from dataclasses import dataclass
 
 from .. import _paths
+from .._errors import IsolationError
 from .files import host_lock, read_text, remove_empty_directories, remove_file, write_atomic
 
 PATH = _paths.RUN + "/lease.json"
+_PATIENCE = 300.0
+"""Seconds to wait for the host's lock, as modules do: who has it may wait for a service to be well."""
+
+
+class LeaseLost(IsolationError):
+    """A deployment goes on that others have taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +57,53 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _write(holder: str, ttl: float) -> None:
+    write_atomic(PATH, json.dumps({"holder": holder, "until": boottime() + ttl}) + "\n", 0o600)
+
+
 def take(holder: str, ttl: float, displaces: str | None) -> Lease | None:
-    """Take it, or tell whose it is."""
-    with host_lock(60):
-        other = in_the_way(parse(read_text(PATH)), holder, displaces, boottime())
-        if other is None:
-            write_atomic(PATH, json.dumps({"holder": holder, "until": boottime() + ttl}) + "\n", 0o600)
+    """Take it, or tell whose it is.
+
+    :raises IsolationError: the host's lock was not to be had.
+    """
+
+    def look() -> Lease | None:
+        return in_the_way(parse(read_text(PATH)), holder, displaces, boottime())
+
+    other = look()
+    if other is not None:  # it may be at work in a module, which has the lock for as long as that takes
         return other
+    with host_lock(_PATIENCE):
+        other = look()
+        if other is None:
+            _write(holder, ttl)
+        return other
+
+
+def check(holder: str) -> None:
+    """See that nobody has taken it over. For who has the host's lock, under which others take it.
+
+    :raises LeaseLost: somebody has, or it was given back.
+    """
+    kept = parse(read_text(PATH))
+    if kept is None or kept.holder != holder:
+        by = f"another deployment, {kept.holder}, has" if kept is not None else "other deployments have"
+        raise LeaseLost(f"{by} gone on with this host: nothing more is done by this one; deploy again")
+
+
+def renew(holder: str, ttl: float) -> None:
+    """Have it for longer.
+
+    :raises IsolationError: it is another's, or the host's lock was not to be had.
+    """
+    with host_lock(_PATIENCE):
+        check(holder)
+        _write(holder, ttl)
 
 
 def release(holder: str) -> None:
     """Give it back; one that another holds is left alone."""
-    with host_lock(60):
+    with host_lock(_PATIENCE):
         kept = parse(read_text(PATH))
         if kept is None or kept.holder == holder:
             remove_file(PATH)

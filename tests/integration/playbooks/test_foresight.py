@@ -139,6 +139,23 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
     assert other["failed"]
     assert (other["held_by"], other["leased"]) == ("a", False)
     assert "another deployment, a, has held this host" in other["msg"]
+    nothing: dict[str, list[str]] = {key: [] for key in ("holds", "services", "portmaps", "ended", "returns")}
+    wave = {**nothing, "slices": [{"name": "web/0123abc", "pids_max": 10}]}
+    dead = world.module("deploy_step", step="bring_up", wave=wave, lease={"holder": "b"})
+    assert dead["failed"]
+    assert "another deployment, a, has gone on with this host: nothing more is done by this one" in dead["msg"]
+    assert world.apply("host_info", gather_subset=["slices"])["slices"] == []
+    done = world.apply("deploy_step", step="bring_up", wave=wave, lease={"holder": "a"})
+    assert (done["changed"], done["more"], done["lost"]) == (True, False, "")
+    last = world.apply(
+        "deploy_step",
+        step="finish",
+        going=done["going"],
+        remove={"slices": [{"name": "web/0123abc", "state": "absent"}]},
+        lease={"holder": "a"},
+        release=True,
+    )
+    assert (last["changed"], last["released"], list(last["layers"])) == (True, True, ["remove:slices"])
 
 
 def test_an_archive_on_the_controller_is_asked_for_by_its_digest(
