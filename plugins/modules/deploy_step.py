@@ -103,7 +103,8 @@ attributes:
     description: What is sent has to stay until it is unpacked.
   check_mode:
     support: partial
-    description: Can run in C(check_mode), in which V(bring_up) and V(finish) are left out, and no lease is taken.
+    description: Can run in C(check_mode).
+    details: V(bring_up) and V(finish) are left out in it, and no lease is taken. V(plan) tells what they would change.
   diff_mode:
     support: full
     description: Returns what every layer has changed or would change, as a line for each option or mapping.
