@@ -148,3 +148,41 @@ def test_what_is_refused(host: Host) -> None:
     ):
         answer = host.world.refused("namespaced_service", **wanted)
         assert message in answer, answer
+
+
+def test_one_that_runs_on_is_ended_by_the_host(host: Host) -> None:
+    """As check mode predicts it; it can serve again within that time, and is not started at boot."""
+    service = host.run("web")
+    stopping: dict[str, t.Any] = {"name": "web", "state": "stopped", "keep_running": "1m"}
+    checked = host.world.module("namespaced_service", check=True, **stopping)
+    done = host.world.apply("namespaced_service", **stopping)
+    assert checked["diff"] == done["diff"]
+    assert "state: stopped in 60s" in done["diff"][0]["after"]
+    assert "effect: live" in done["diff"][0]["after"]
+    assert 50 < done["service"]["stops_in"] <= checked["service"]["stops_in"] == 60
+    assert not host.world.module("namespaced_service", **stopping)["changed"]
+    seen = host.see("web")
+    assert (seen["pid"], seen["state"], seen["enabled"]) == (service["pid"], "started", False)
+
+    back = host.world.apply("namespaced_service", name="web")
+    assert (back["service"]["pid"], back["service"]["stops_in"]) == (service["pid"], None)
+    assert host.see("web")["enabled"]
+    assert host.world.sh("ls /run/isolation/ending /usr/local/libexec/isolation/end", check=False) == ""
+
+    stopping["keep_running"] = "2s"
+    assert host.world.apply("namespaced_service", **stopping)["service"]["state"] == "started"
+    deadline = time.monotonic() + 20
+    while host.see("web")["state"] != "stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert not host.world.module("namespaced_service", **stopping)["changed"]
+
+    host.world.apply("namespaced_service", name="web")
+    host.world.apply("namespaced_service", name="web", state="stopped", keep_running="1m")
+    host.world.apply("namespaced_service", name="web", state="stopped")
+    assert host.see("web")["state"] == "stopped"
+    assert host.world.sh("ls /run/isolation/ending /usr/local/libexec/isolation/end", check=False) == ""
+    host.world.apply("namespaced_service", name="web")
+    host.world.apply("namespaced_service", name="web", state="stopped", keep_running="1m")
+    host.world.apply("namespaced_service", name="web", state="absent")
+    assert host.world.sh("ls /run/isolation/ending /usr/local/libexec/isolation/end", check=False) == ""
