@@ -27,7 +27,7 @@ lint: setup ## static checks: ruff, mypy, yamllint, ansible-lint, shellcheck, an
 format: setup ## format the Python files
 	@$(bin)/ruff format . && $(bin)/ruff check --fix --quiet .
 
-test: setup ## everything: lint, machine, network, unit, integration (root; about 50 minutes on two CPUs)
+test: setup ## everything: lint, machine, network, unit, integration (root; about 40 minutes on two CPUs)
 	@tests/tools/all
 
 test-unit: setup ## planners and specs; any user, nothing needed

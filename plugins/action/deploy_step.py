@@ -19,6 +19,8 @@ class ActionModule(Archives):
 
     _supports_async = False
     _work = "deployment"
+    # Most wait for longer than an image takes until their services have been well for long enough.
+    _patience = 30.0
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Send what has to be sent, run the module, tell what it did."""

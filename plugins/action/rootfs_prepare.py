@@ -25,9 +25,6 @@ from ..plugin_utils._archives import Local, Place
 
 _MODULE = "daemonless.isolation.rootfs_prepare"
 
-_PATIENCE = 5.0
-"""Seconds after which a task says that it is still at work."""
-
 _ASK = (
     f"uname -m; for image in {_paths.IMAGES}/sha256-*; do"
     ' if [ -s "$image/image.json" ] && [ -d "$image/rootfs" ]; then echo "$image"; fi; done'
@@ -39,6 +36,8 @@ class ActionModule(ActionBase):
 
     _supports_async = True
     _work = "root filesystems"
+    _patience = 5.0
+    """Seconds after which a task says that it is still at work."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Send what has to be sent, run the module, tell what it did."""
@@ -73,7 +72,9 @@ class ActionModule(ActionBase):
     @contextlib.contextmanager
     def _patient(self) -> t.Iterator[None]:
         """Say that the module is still at work, if it is after a while."""
-        timer = threading.Timer(_PATIENCE, self._tell, (f"{self._work}: still at work after {_PATIENCE:g} s",))
+        timer = threading.Timer(
+            self._patience, self._tell, (f"{self._work}: still at work after {self._patience:g} s",)
+        )
         timer.daemon = True
         timer.start()
         try:

@@ -67,22 +67,6 @@ def renew(params: t.Mapping[str, t.Any]) -> None:
     lease.renew(params["holder"], parse_seconds(params["ttl"], "ttl"))
 
 
-def check(params: t.Mapping[str, t.Any]) -> None:
-    """See that nobody has taken the lease over.
-
-    :raises IsolationError: somebody has.
-    """
-    lease.check(params["holder"])
-
-
-def release(params: t.Mapping[str, t.Any]) -> None:
-    """Give the lease back, if its holder has it.
-
-    :raises IsolationError: the host's lock was not to be had.
-    """
-    lease.release(params["holder"])
-
-
 def run_lease() -> None:
     """Be the module: hold the lease, or release it. Neither counts as a change: nothing of a service differs by it."""
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
@@ -90,7 +74,7 @@ def run_lease() -> None:
         module.exit_json(changed=False, waited=0.0)
     try:
         if module.params["state"] == "released":
-            release(module.params)
+            lease.release(module.params["holder"])
             module.exit_json(changed=False)
         module.exit_json(changed=False, **hold(module.params))
     except Held as held:

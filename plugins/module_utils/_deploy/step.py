@@ -19,6 +19,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .. import _lease
 from .._errors import InvalidOption, IsolationError
+from .._host import lease as _host_lease
 from .braille import packed
 
 _LEASE = {key: rule for key, rule in _lease.OPTIONS.items() if key != "state"}
@@ -68,7 +69,7 @@ def _plan(module: AnsibleModule, answer: Answer) -> None:
             info = look(params["project"])
             plan = host_plan(info, declared)
     elif answer["leased"]:
-        _lease.release(lease)
+        _host_lease.release(lease["holder"])
         answer["leased"] = False
     asked = asking.asked(plan, params["archives"])
     module.no_log_values.update(asking.secrets(asked))
@@ -90,7 +91,7 @@ def _work(module: AnsibleModule, answer: Answer) -> None:
     if lease is not None:
         _lease.renew(lease)
         answer["leased"] = True
-        guard = functools.partial(_lease.check, lease)
+        guard = functools.partial(_host_lease.check, lease["holder"])
     module.no_log_values.update(asking.secrets(params["wave"] or {}))
     work = doing.Work(params["project"], module.no_log_values.update, guard)
     try:
@@ -99,7 +100,7 @@ def _work(module: AnsibleModule, answer: Answer) -> None:
         else:
             doing.finish(work, params["going"], params["remove"])
             if params["release"] and lease is not None:
-                _lease.release(lease)
+                _host_lease.release(lease["holder"])
                 answer["released"] = True
     except (IsolationError, OSError):
         answer["at"] = work.at

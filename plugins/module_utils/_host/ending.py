@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
@@ -111,7 +110,6 @@ class RunOn:
     """Step: have an instance run for good that was to be stopped later."""
 
     name: str
-    waits: t.ClassVar[bool] = False
 
     def run(self) -> None:
         """Forget that."""

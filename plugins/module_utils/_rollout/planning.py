@@ -301,9 +301,13 @@ def _wave(wave: t.Sequence[Replicas], elements: Data, published: t.Container[str
     }
 
 
+def _empty_wave() -> Data:
+    return {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
+
+
 def together(plan: Data) -> Data:
     """All waves as one, with what they stand on: what check mode is asked, in which no instance starts for another one to wait for."""
-    found: Data = {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
+    found = _empty_wave()
     for wave in plan["waves"]:
         for key, entries in found.items():
             entries.extend(wave[key])
@@ -356,8 +360,7 @@ def in_steps(plan: Data) -> list[Data]:
     below = {layer: plan[layer] for layer in ("bridges", "slices", "rootfs")}
     if not (plan["waves"] or any(below.values()) or any(plan["remove"].values())):
         return []
-    empty: Data = {"holds": [], "services": [], "portmaps": [], "ended": [], "returns": []}
-    first, *later = plan["waves"] or [empty]
+    first, *later = plan["waves"] or [_empty_wave()]
     return [{**below, **first}, *later]
 
 

@@ -83,5 +83,6 @@ def stop_steps(spec: ServiceSpec, instance: Instance, handle: Handle, draining: 
 def told_of_stop(spec: ServiceSpec, instance: Instance, draining: Draining) -> dict[str, t.Any]:
     """What check mode tells of an instance that is to be stopped. Pure."""
     if spec.keep_running and instance.running is not None:
-        return {"stops_in": spec.keep_running if instance.ending is None else round(instance.ending, 1)}
+        left = spec.keep_running if instance.ending is None else round(instance.ending, 1)
+        return {"state": instance.state, "stops_in": left}
     return {"state": "stopped", **draining.told}

@@ -84,8 +84,6 @@ def _result(want: Desired, instance: Instance, world: World, changed: bool) -> d
         state = {"restarted": "started", "reloaded": "started", "present": instance.state}.get(
             want.spec.state, want.spec.state
         )
-        if want.spec.keep_running:
-            state = instance.state
         shown.update(state=state)
     return shown
 
