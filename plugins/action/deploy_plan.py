@@ -2,49 +2,49 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action deploy_plan: look at a host, plan, have every layer asked. One task, since a task costs more than all of that."""
+"""The action deploy_plan: look at a host, plan, have every layer asked, begin. One task, since a task costs more than most of that."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible.plugins.action import ActionBase
+
 from ..module_utils._deploy.braille import unpacked
 from ..module_utils._errors import IsolationError
 from ..module_utils._rollout import planning, releases
 from ..plugin_utils import _archives, _holders
-from .rootfs_prepare import ActionModule as Archives
-
-_MODULE = "daemonless.isolation.deploy_step"
+from .deploy_step import LONG
+from .deploy_step import ActionModule as Step
 
 Answer = t.Dict[str, t.Any]
 
+_OPTIONS: Answer = {
+    "declared": {"type": "dict", "required": True},
+    "wait": {"type": "str", "default": "30m"},
+    "proceed": {"type": "bool", "default": False},
+}
 
-class ActionModule(Archives):
+_PACKED = ("info", "differing")
+
+
+class ActionModule(Step):
     """The action deploy_plan."""
 
-    _supports_async = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Plan. In check mode no layer is asked: each is, by its own task."""
-        super(Archives, self).run(tmp, task_vars)
+        """Plan, and begin if that is asked for. In check mode no layer is asked: each is, by its own task."""
+        ActionBase.run(self, tmp, task_vars)
         del tmp
-        self._variables = task_vars or {}
-        self._host = str(self._variables.get("inventory_hostname", "host"))
-        _checked, given = self.validate_argument_spec(
-            {"declared": {"type": "dict", "required": True}, "wait": {"type": "str", "default": "30m"}}
-        )
-        # It is long, and has the contents of files in it.
-        told: Answer = {"changed": False, "leased": False, "_ansible_verbose_override": True}
+        self._begin(task_vars)
+        _checked, given = self.validate_argument_spec(_OPTIONS)
+        told: Answer = {"changed": False, "leased": False, **LONG}
         try:
-            answer = self._plan(_archives.plain_copy(given["declared"]), given["wait"], told)
+            answer = self._plan(_archives.plain_copy(given["declared"]), given, told)
             return {**told, **answer}
         except IsolationError as error:
             return {**told, "failed": True, "msg": str(error)}
 
-    def _execute(self, **given: t.Any) -> Answer:
-        return self._execute_module(_MODULE, given, task_vars=self._variables)  # type: ignore[no-any-return]
-
-    def _plan(self, declared: Answer, wait: str, told: Answer) -> Answer:
+    def _plan(self, declared: Answer, given: Answer, told: Answer) -> Answer:
         """What is told of a plan, or of why there is none. `told` notes at once whether the host has been kept from others.
 
         The host plans for itself, so that it is gone to once. Here its plan is made again of what it saw, since values that must not be shown would
@@ -53,26 +53,30 @@ class ActionModule(Archives):
         # What can't be meant fails before any host is gone to.
         services = releases.merge_services(declared["services"], declared["secret_values"])
         if self._task.check_mode:
-            answer = self._execute(step="look", project=declared["project"])
+            answer = self._step({"step": "look", "project": declared["project"]})
         else:
-            given = {
+            asked = {
                 "step": "plan",
                 "project": declared["project"],
                 "declared": {key: value for key, value in declared.items() if key != "secret_values"},
                 "archives": self._archives(services, declared["only"]),
                 "secret_values": planning.values_for(services, declared["secret_values"]),
+                "proceed": given["proceed"],
             }
-            answer = _holders.patiently(lambda lease: self._execute(**given, lease=lease), {"wait": wait}, self._tell)
+            answer = _holders.patiently(
+                lambda lease: self._step({**asked, "lease": lease}), {"wait": given["wait"]}, self._tell
+            )
             # A module that broke off may have taken it.
             told["leased"] = answer.get("leased", True)
-        if answer.get("failed"):
-            return {key: value for key, value in answer.items() if key != "leased"}
+        found = {key: value for key, value in answer.items() if key not in ("leased", *_PACKED)}
+        if "info" not in answer:
+            return found
         plan = planning.host_plan(unpacked(answer["info"]), declared)
-        if self._task.check_mode:
-            return {"plan": plan}
-        kept = {key: value for key, value in answer.items() if key not in ("diff", "info", "leased")}
-        plan = planning.due(plan, answer["differing"])
-        return {**kept, "plan": plan, "steps": planning.in_steps(plan)}
+        if "differing" not in answer:
+            return {**found, "plan": plan}
+        differing = unpacked(answer["differing"])
+        plan = planning.due(plan, differing)
+        return {**found, "plan": plan, "differing": differing, "steps": planning.in_steps(plan)}
 
     def _archives(self, services: t.Sequence[Answer], only: t.Container[str]) -> list[Answer]:
         """Sources of the controller that services have, and what the host knows their images by."""

@@ -13,6 +13,9 @@ from .rootfs_prepare import ActionModule as Archives
 
 _MODULE = "daemonless.isolation.deploy_step"
 
+LONG = {"_ansible_verbose_override": True}
+"""What an answer says of itself that has the contents of files in it."""
+
 
 class ActionModule(Archives):
     """The action of the module deploy_step."""
@@ -26,7 +29,7 @@ class ActionModule(Archives):
         """Send what has to be sent, run the module, tell what it did."""
         super(Archives, self).run(tmp, task_vars)
         del tmp
-        self._host = str((task_vars or {}).get("inventory_hostname", "host"))
+        self._begin(task_vars)
         arguments = _archives.plain_copy(self._task.args)
         if isinstance(arguments.get("lease"), dict):
             arguments["lease"].setdefault("holder", _holders.deployer())
@@ -35,11 +38,18 @@ class ActionModule(Archives):
         try:
             if wanted:
                 self._provide(wanted)
-            with self._patient():
-                answer: dict[str, t.Any] = self._execute_module(_MODULE, arguments, task_vars=task_vars)
+            return {**self._step(arguments), **LONG}
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _begin(self, task_vars: dict[str, t.Any] | None) -> None:
+        self._variables = task_vars or {}
+        self._host = str(self._variables.get("inventory_hostname", "host"))
+
+    def _step(self, given: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Do a step on the host, and tell of its images."""
+        with self._patient():
+            answer: dict[str, t.Any] = self._execute_module(_MODULE, given, task_vars=self._variables)
         for line in _archives.progress(answer.get("layers", {}).get("rootfs", {}).get("results")):
             self._tell(line)
-        # It is long, and has the contents of files in it.
-        return {**answer, "_ansible_verbose_override": True}
+        return answer

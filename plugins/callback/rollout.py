@@ -71,7 +71,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.color import stringc
 
 from ..plugin_utils._rollout_screen import BAD, CHANGED, GOOD, SOFT, Line, Screen
-from ..plugin_utils._rollout_view import WAVES, Outcome, Part, Task, Totals, View, cut
+from ..plugin_utils._rollout_view import Outcome, Part, Task, Totals, View, cut
 
 _PREFIX = "daemonless.isolation."
 _BESIDE = frozenset({"changed", "failed", "skipped", "warnings", "deprecations"})
@@ -139,8 +139,9 @@ def _parts(result: t.Mapping[str, t.Any]) -> list[Part]:
 
 def _lost(result: t.Mapping[str, t.Any]) -> str:
     """Why objects failed although the task goes on."""
-    if result.get("lost"):
-        return str(result["lost"])
+    lost = result.get("lost") or (result.get("up") or {}).get("lost")
+    if lost:
+        return str(lost)
     failed = [entry for entry in result.get("results") or [] if isinstance(entry, dict) and entry.get("failed")]
     return _reason(result) if failed else ""
 
@@ -231,8 +232,7 @@ class CallbackModule(Default):
 
     @_unless_verbose
     def v2_playbook_on_include(self, included_file: t.Any) -> None:
-        if getattr(included_file._task, "name", "") == WAVES:
-            self._view.wave([host.get_name() for host in included_file._hosts])
+        """Nothing: a plan tells how many waves it has."""
 
     def _ended(self, result: t.Any, kind: str) -> None:
         fields, task = _field(result, "result"), _field(result, "task")
@@ -250,6 +250,8 @@ class CallbackModule(Default):
             _message(fields) if well and task.action in constants._ACTION_DEBUG else "",
             _parts(fields) if ours else [],
             str(fields.get("at") or "") if ours else "",
+            len(fields.get("steps") or []) if ours else 0,
+            "layers" in fields,
         )
         self._show(self._view.result(_field(result, "host").get_name(), _task(task), outcome, time.monotonic()))
 

@@ -311,12 +311,15 @@ results:
       bridge: *bridge
 """
 
-from ..module_utils._bridge.layer import BridgeLayer
-from ..module_utils._runner import run_module
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._bridge.layer import BridgeLayer
+    from ..module_utils._runner import run_module
+
     run_module(BridgeLayer())
 
 

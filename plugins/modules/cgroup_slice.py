@@ -324,12 +324,15 @@ results:
       slice: *slice
 """
 
-from ..module_utils._cgroup.layer import CgroupLayer
-from ..module_utils._runner import run_module
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._cgroup.layer import CgroupLayer
+    from ..module_utils._runner import run_module
+
     run_module(CgroupLayer())
 
 

@@ -73,11 +73,14 @@ held_by:
   type: str
 """
 
-from ..module_utils._lease import run_lease
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Hold the lease, or release it."""
+    compile_once()
+    from ..module_utils._lease import run_lease
+
     run_lease()
 
 

@@ -20,7 +20,7 @@ options:
     description:
       - V(look) tells what a plan is made of.
       - V(plan) looks, plans what each layer is to be asked for, as P(daemonless.isolation.host_plan#filter) does, and asks every layer what it would change.
-        It changes nothing. M(daemonless.isolation.deploy_plan) calls it.
+        It changes nothing, unless it is to O(proceed). M(daemonless.isolation.deploy_plan) calls it.
       - V(bring_up) makes what the services of O(wave) stand on, starts them, waits until they are well, and leads their ports to them. Instances that fail
         don't keep others from coming into service. If ports can't be led there, or don't answer then, they lead back, and what was started beside what
         serves is stopped.
@@ -35,6 +35,12 @@ options:
   declared:
     description: "For V(plan): the inventory's data, as the role P(daemonless.isolation.isolation#role) gathers it, without the values of secrets."
     type: dict
+  proceed:
+    description:
+      - "For V(plan): bring up the first wave at once, as V(bring_up) does, if no layer refuses what it is asked for."
+      - Not in check mode, and not if a root filesystem of that wave has its source on the controller, from where it may have to be sent.
+    type: bool
+    default: false
   archives:
     description: Sources on the controller, for root filesystems whose C(remote_src) is V(false).
     type: list
@@ -104,7 +110,7 @@ attributes:
   check_mode:
     support: partial
     description: Can run in C(check_mode).
-    details: V(bring_up) and V(finish) are left out in it, and no lease is taken. V(plan) tells what they would change.
+    details: V(bring_up) and V(finish) are left out in it, and no lease is taken. V(plan) tells what they would change, and does not proceed.
   diff_mode:
     support: full
     description: Returns what every layer has changed or would change, as a line for each option or mapping.
@@ -142,7 +148,11 @@ EXAMPLES = r"""
 RETURN = r"""
 layers:
   description: What was done, by layer, in its order. Each has C(changed) and the C(results) of its module.
-  returned: with V(bring_up) and V(finish)
+  returned: with V(bring_up), V(finish) and O(proceed)
+  type: dict
+up:
+  description: RV(going), RV(more) and RV(lost) of the first wave.
+  returned: when V(plan) has brought it up
   type: dict
 going:
   description: What V(finish) needs to know, for O(going).
@@ -162,10 +172,9 @@ at:
   type: str
   sample: portmaps
 differing:
-  description: The elements that would change, by layer, in the order in which layers are asked.
+  description: The elements that would change, or differed before the first wave was brought up, by layer; packed like RV(info).
   returned: with V(plan)
-  type: dict
-  sample: {slices: [web/3fa91c2], rootfs: [web-3fa91c2], services: [web-3fa91c2], portmaps: [web], ended: [web-99d1e20]}
+  type: str
 info:
   description:
     - What a plan is made of, as far as M(daemonless.isolation.host_info) tells it. It is for M(daemonless.isolation.deploy_plan), which plans by it.
@@ -191,11 +200,14 @@ held_by:
   type: str
 """
 
-from ..module_utils._deploy.step import run_step
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._deploy.step import run_step
+
     run_step()
 
 

@@ -347,11 +347,14 @@ audit:
           remedy: "rootfs_prepare: mode: read_only"
 """
 
-from ..module_utils._info import run_info
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Look at the host."""
+    compile_once()
+    from ..module_utils._info import run_info
+
     run_info()
 
 

@@ -1037,12 +1037,15 @@ results:
   sample: [{name: web, changed: true, failed: false, service: {name: web, state: started, pid: 4711}}]
 """
 
-from ..module_utils._runner import run_module
-from ..module_utils._service.layer import ServiceLayer
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._runner import run_module
+    from ..module_utils._service.layer import ServiceLayer
+
     run_module(ServiceLayer())
 
 

@@ -291,12 +291,15 @@ results:
       portmap: *portmap
 """
 
-from ..module_utils._portmap.layer import PortmapLayer
-from ..module_utils._runner import run_module
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._portmap.layer import PortmapLayer
+    from ..module_utils._runner import run_module
+
     run_module(PortmapLayer())
 
 

@@ -490,12 +490,15 @@ results:
       sample: *sample
 """
 
-from ..module_utils._rootfs.layer import RootfsLayer
-from ..module_utils._runner import run_module
+from ..module_utils._zipped import compile_once
 
 
 def main() -> None:
     """Be the module."""
+    compile_once()
+    from ..module_utils._rootfs.layer import RootfsLayer
+    from ..module_utils._runner import run_module
+
     run_module(RootfsLayer())
 
 

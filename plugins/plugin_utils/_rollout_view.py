@@ -33,7 +33,7 @@ LAYERS = {
 """What layers do in a task that is of all of them."""
 
 PHASES = {
-    "Look and plan": "look and plan",
+    "Look, plan and begin": "look, plan and begin",
     "Bridges": "prepare bridges",
     "Slices": "prepare slices",
     "Root file systems": "prepare root file systems",
@@ -49,9 +49,6 @@ PHASES = {
     "Let other deployments go on": "end",
 }
 """What the tasks of the role that are modules are for, by their names."""
-
-WAVES = "Bring services up, wave by wave"
-"""The task of the role that begins a wave."""
 
 _NOT_TOLD = frozenset({"confirm", "end"})
 """Phases whose changes are of no interest afterwards."""
@@ -85,7 +82,7 @@ class Part(t.NamedTuple):
 class Outcome(t.NamedTuple):
     """How a task ended on a host: `ok`, `failed`, `ignored`, `skipped` or `unreachable`. `names` are the objects that it changed, `lost` is why some
     of them failed although the task did not, `message` what a task says that does nothing else. `parts` are those of a task of several
-    layers, `at` the layer in which it failed.
+    layers, `at` the layer in which it failed. `waves` is how many a plan has, `begun` whether the first one began with it.
     """
 
     kind: str
@@ -96,6 +93,8 @@ class Outcome(t.NamedTuple):
     message: str = ""
     parts: t.Sequence[Part] = ()
     at: str = ""
+    waves: int = 0
+    begun: bool = False
 
 
 class Totals(t.NamedTuple):
@@ -214,14 +213,13 @@ class View:
         if phase in _STARTS:
             seen.wave += 1
 
-    def wave(self, hosts: t.Iterable[str]) -> None:
-        """Hosts have another wave before them."""
-        for host in hosts:
-            self._seen(host).waves += 1
-
     def result(self, host: str, task: Task, outcome: Outcome, now: float) -> list[Line]:
         """A task has ended on a host."""
         lines, seen = self.task(), self._seen(host)
+        if outcome.waves:
+            seen.waves, seen.wave = outcome.waves, int(outcome.begun)
+        elif outcome.kind == "skipped" and task.phase in _STARTS:
+            seen.wave -= 1
         where = seen.place if task.phase else task.name
         if outcome.at or (outcome.lost and outcome.parts):
             where = seen.placed(LAYERS.get(outcome.at or "services", outcome.at))

@@ -29,7 +29,8 @@ import traceback
 import typing as t
 
 PACKAGE = "ansible_collections.daemonless.isolation.plugins.modules"
-_MODULES = ("bridge", "nat_portmap", "cgroup_slice", "rootfs_prepare", "namespaced_service", "host_info")
+_OURS = "ansible_collections.daemonless.isolation.plugins.module_utils"
+_IMPORTED = ("_runner", "_info", *(f"_{layer}.layer" for layer in ("bridge", "portmap", "cgroup", "rootfs", "service")))
 _LIBRARIES = (
     "pyroute2",
     "pyroute2.netlink.exceptions",
@@ -121,12 +122,11 @@ def _exchange(into: int, content: bytes, outputs: t.Sequence[int], timeout: floa
 
 
 def _import_all() -> None:
-    """What modules import, but for the modules: those run as __main__."""
+    """What modules import. They themselves run as __main__."""
     for name in _LIBRARIES:
         importlib.import_module(name)
-    for name in _MODULES:
-        importlib.import_module(f"{PACKAGE}.{name}")
-        del sys.modules[f"{PACKAGE}.{name}"]
+    for name in _IMPORTED:
+        importlib.import_module(f"{_OURS}.{name}")
     if threading.active_count() != 1:
         raise RuntimeError(f"an import has started threads: {threading.enumerate()}")
 

@@ -15,6 +15,7 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.daemonless.isolation.plugins.module_utils._deploy import looking
 from ansible_collections.daemonless.isolation.plugins.module_utils._deploy.braille import packed, unpacked
 from ansible_collections.daemonless.isolation.plugins.module_utils._errors import IsolationError
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record
 
 WEB = {
     "name": "web-1",
@@ -28,14 +29,16 @@ WEB = {
 
 
 def host(monkeypatch: pytest.MonkeyPatch, unseen: t.Sequence[t.Any] = (), **more: t.Any) -> dict[str, t.Any]:
-    found = {"services": [{**WEB, **more}], "portmaps": [], "rootfs": [], "slices": [{"name": "web/1", "usage": more}]}
+    found = {"services": [{**WEB, **more}], "portmaps": []}
+    records = {"cgroup": [Record("cgroup", "web/1", "default", more), Record("cgroup", "db/1", "other", {})]}
     monkeypatch.setattr(looking, "gather", lambda *_asked: (found, list(unseen)))
+    monkeypatch.setattr(looking, "load_records", lambda layer: {one.name: one for one in records.get(layer, [])})
     return looking.look("default")
 
 
 def test_what_changes_by_itself_makes_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
     info = host(monkeypatch)
-    assert info["slices"] == [{"name": "web/1"}]
+    assert (info["slices"], info["rootfs"]) == ([{"name": "web/1", "project": "default"}], [])
     assert info["services"] == [
         {**{key: WEB[key] for key in ("name", "project", "service", "state")}, "options": {"held": False}}
     ]

@@ -55,11 +55,16 @@ def secrets(plan: t.Mapping[str, t.Any]) -> t.Iterator[str]:
             yield from hidden_values(options, plan[name], has_secrets(options))
 
 
+def is_on_host(element: t.Mapping[str, t.Any]) -> bool:
+    """Whether the source of a root filesystem is on the host, or comes from a registry."""
+    return bool(boolean(element.get("remote_src", True), strict=False))
+
+
 def asked(plan: dict[str, t.Any], archives: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
     """What every layer is asked for, with archives of the controller as what the host knows their images by."""
 
     def known(element: dict[str, t.Any]) -> dict[str, t.Any]:
-        if not boolean(element.get("remote_src", True), strict=False):
+        if not is_on_host(element):
             for archive in archives:
                 if archive["source"] == element.get("source"):
                     return {**element, "source": archive["found"], "remote_src": True}

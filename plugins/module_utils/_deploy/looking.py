@@ -9,7 +9,8 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import IsolationError
-from .._info import gather
+from .._host.records import load_records
+from .._info import LAYERS, gather
 
 SEEN: dict[str, frozenset[str]] = {
     "services": frozenset(
@@ -29,11 +30,12 @@ SEEN: dict[str, frozenset[str]] = {
         ]
     ),
     "portmaps": frozenset({"name", "project", "mappings", "service_addresses"}),
-    "rootfs": frozenset({"name", "project"}),
-    "slices": frozenset({"name", "project"}),
 }
 """What of host_info a plan is made of."""
 OPTIONS_SEEN = ("namespaces", "held")
+
+_NAMED = ("rootfs", "slices")
+"""Subsets of which a plan is made of names and projects, which are known without a look at the things themselves."""
 
 
 def look(project: str) -> dict[str, t.Any]:
@@ -48,6 +50,10 @@ def look(project: str) -> dict[str, t.Any]:
         subset: [{key: value for key, value in entry.items() if key in SEEN[subset]} for entry in entries]
         for subset, entries in all_of_it.items()
     }
+    for layer, subset in LAYERS.items():
+        if subset in _NAMED:
+            records = load_records(layer).values()
+            found[subset] = [{"name": one.name, "project": project} for one in records if one.project == project]
     for entry in found["services"]:
         entry["options"] = {key: entry["options"][key] for key in OPTIONS_SEEN if key in entry["options"]}
     return found

@@ -22,12 +22,16 @@ from .._errors import InvalidOption, IsolationError
 from .._host import lease as _host_lease
 from .braille import packed
 
+if t.TYPE_CHECKING:
+    from .doing import Work
+
 _LEASE = {key: rule for key, rule in _lease.OPTIONS.items() if key != "state"}
 
 OPTIONS: dict[str, t.Any] = {
     "step": {"type": "str", "choices": ["look", "plan", "bring_up", "finish"], "required": True},
     "project": {"type": "str", "default": "default"},
     "declared": {"type": "dict"},
+    "proceed": {"type": "bool", "default": False},
     "archives": {
         "type": "list",
         "elements": "dict",
@@ -47,11 +51,11 @@ Answer = t.Dict[str, t.Any]
 
 
 def _plan(module: AnsibleModule, answer: Answer) -> None:
-    """Plan, once the host is ours if anything comes or goes, and tell of the layers.
+    """Plan, once the host is ours if anything comes or goes; tell of the layers, and begin if that is asked for.
 
     What is imported here and below takes as long to load as to be done.
     """
-    from .._rollout.planning import host_plan
+    from .._rollout.planning import due, host_plan, in_steps
     from . import asking
     from .looking import look
 
@@ -74,39 +78,70 @@ def _plan(module: AnsibleModule, answer: Answer) -> None:
     asked = asking.asked(plan, params["archives"])
     module.no_log_values.update(asking.secrets(asked))
     found = asking.look_ahead(asked, params["project"], params["secret_values"], module.no_log_values.update)
+    differing = asking.differing(found)
     answer.update(
         info=packed(info),
-        differing=asking.differing(found),
+        differing=packed(differing),
         diff=[line for done in found.values() for line in done.diff],
         warnings=[warning for done in found.values() for warning in done.warnings],
     )
+    if params["proceed"]:
+        _proceed(module, answer, in_steps(due(plan, differing)))
 
 
-def _work(module: AnsibleModule, answer: Answer) -> None:
-    """Bring up a wave, or finish it."""
-    from . import asking, doing
+def _proceed(module: AnsibleModule, answer: Answer, waves: t.Sequence[Answer]) -> None:
+    """Bring up the first wave, unless something has to be sent for it."""
+    from .._rollout.secrets import secret_values
+    from .asking import is_on_host
 
-    params = module.params
-    lease, guard = params["lease"], None
-    if lease is not None:
-        _lease.renew(lease)
+    if waves and all(is_on_host(element) for element in waves[0].get("rootfs") or []):
+        values = secret_values(waves[0], module.params["secret_values"])
+        answer["up"] = _bring_up(
+            module, answer, waves[0], values, module.params["declared"]["rollout"]["confirm_timeout"]
+        )
+
+
+def _renew(module: AnsibleModule, answer: Answer) -> None:
+    if module.params["lease"] is not None:
+        _lease.renew(module.params["lease"])
         answer["leased"] = True
-        guard = functools.partial(_host_lease.check, lease["holder"])
-    module.no_log_values.update(asking.secrets(params["wave"] or {}))
-    work = doing.Work(params["project"], module.no_log_values.update, guard)
+
+
+@contextlib.contextmanager
+def _work(module: AnsibleModule, answer: Answer) -> t.Iterator[Work]:
+    """Change layers, as long as the lease is ours if we have taken it; tell what was done, and where it failed."""
+    from .doing import Work
+
+    guard = functools.partial(_host_lease.check, module.params["lease"]["holder"]) if answer["leased"] else None
+    work = Work(module.params["project"], module.no_log_values.update, guard)
     try:
-        if params["step"] == "bring_up":
-            answer.update(doing.bring_up(work, params["wave"], params["secret_values"], params["confirm_timeout"]))
-        else:
-            doing.finish(work, params["going"], params["remove"])
-            if params["release"] and lease is not None:
-                _host_lease.release(lease["holder"])
-                answer["released"] = True
+        yield work
     except (IsolationError, OSError):
         answer["at"] = work.at
         raise
     finally:
         answer.update(work.told())
+
+
+def _bring_up(
+    module: AnsibleModule, answer: Answer, wave: Answer, values: t.Mapping[str, t.Any], confirm_timeout: str | None
+) -> Answer:
+    from . import asking, doing
+
+    module.no_log_values.update(asking.secrets(wave))
+    with _work(module, answer) as work:
+        return doing.bring_up(work, wave, values, confirm_timeout)
+
+
+def _finish(module: AnsibleModule, answer: Answer) -> None:
+    from . import doing
+
+    params = module.params
+    with _work(module, answer) as work:
+        doing.finish(work, params["going"], params["remove"])
+        if params["release"] and answer["leased"]:
+            _host_lease.release(params["lease"]["holder"])
+            answer["released"] = True
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:
@@ -128,7 +163,7 @@ def run_step() -> None:
         "invocation": {"module_args": {"project": project, "step": step}},
     }
     if module.check_mode:
-        module.params["lease"] = None
+        module.params.update(lease=None, proceed=False)
         if step in ("bring_up", "finish"):
             module.exit_json(skipped=True, msg=f"check mode: {step} is left out", **answer)
     try:
@@ -139,8 +174,13 @@ def run_step() -> None:
             answer["info"] = packed(look(project))
         elif step == "plan":
             _plan(module, answer)
+        elif step == "bring_up":
+            _renew(module, answer)
+            params = module.params
+            answer.update(_bring_up(module, answer, params["wave"], params["secret_values"], params["confirm_timeout"]))
         else:
-            _work(module, answer)
+            _renew(module, answer)
+            _finish(module, answer)
     except _lease.Held as held:
         answer.update(failed=True, msg=f"deploy_step: {held}", held_by=held.holder)
     except (IsolationError, OSError) as error:

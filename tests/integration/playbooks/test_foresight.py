@@ -27,6 +27,7 @@ DECLARED: dict[str, t.Any] = {
     "rollout": {
         "min_healthy_time": "0s",
         "healthy_deadline": "1m",
+        "confirm_timeout": "1m",
         "drain_timeout": "5s",
         "keep_running": "0s",
         "auto_revert": True,
@@ -131,10 +132,12 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
     lease = {"holder": "a", "wait": "0s"}
     seen = world.apply("deploy_step", step="look")
     assert unpacked(seen["info"]) == {"services": [], "portmaps": [], "rootfs": [], "slices": []}
-    asked = world.apply("deploy_step", step="plan", declared=DECLARED, lease=lease)
-    assert (asked["differing"], asked["leased"]) == ({}, False)
+    asked = world.apply("deploy_step", step="plan", declared=DECLARED, lease=lease, proceed=True)
+    assert (unpacked(asked["differing"]), asked["leased"], asked.get("up")) == ({}, False, None)
     asked = world.apply("deploy_step", step="plan", declared=wanted, lease=lease)
-    assert (set(asked["differing"]), asked["leased"]) == ({"slices", "rootfs", "services"}, True)
+    assert (set(unpacked(asked["differing"])), asked["leased"]) == ({"slices", "rootfs", "services"}, True)
+    dry = world.module("deploy_step", step="plan", declared=wanted, proceed=True, check=True)
+    assert (dry["changed"], dry.get("up")) == (False, None)
     other = world.module("deploy_step", step="plan", declared=wanted, lease={**lease, "holder": "b"})
     assert other["failed"]
     assert (other["held_by"], other["leased"]) == ("a", False)

@@ -141,10 +141,10 @@ def test_a_deployment(pair: Site) -> None:
     )
     assert "" not in shown[shown.index("batch 1 of 2: web1") : shown.index("2 hosts: 1 failed, 1 not begun") - 1]
     assert "this release is broken" in "".join(shown)
-    assert re.search(r"^  web1: bring up\x1b\[K$", said, re.MULTILINE), "it was shown while it went on"
-    assert "  web1: bring up" not in shown, "and is gone"
+    assert re.search(r"^  web1: look, plan and begin\x1b\[K$", said, re.MULTILINE), "it was shown while it went on"
+    assert "  web1: look, plan and begin" not in shown, "and is gone"
     assert not re.search(r"\x1b\[[0-9;]*m", said), "there are no colors where none are wanted"
 
     done = pair.world.run([*SETTINGS, *pair._command("deploy", "-v", "--limit", "web2")], timeout=500)
-    assert "TASK [daemonless.isolation.isolation : Bring up]" in done.stdout
+    assert "TASK [daemonless.isolation.isolation : Look, plan and begin]" in done.stdout
     assert "PLAY RECAP" in done.stdout

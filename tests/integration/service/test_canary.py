@@ -34,6 +34,8 @@ TELLTALE = "import sys\nprint(open('/run/secrets/db_password').read(), open('/ru
 # Runs the module once for each set of arguments on stdin, each in a process of its own, and prints what they said.
 MANY = """
 import json, os, sys
+import ansible_collections.daemonless.isolation.plugins.module_utils._runner
+import ansible_collections.daemonless.isolation.plugins.module_utils._service.layer
 import ansible_collections.daemonless.isolation.plugins.modules.namespaced_service as module
 said = []
 for arguments in json.load(sys.stdin):

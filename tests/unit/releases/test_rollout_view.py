@@ -29,7 +29,6 @@ from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_view
     LAYERS,
     PHASES,
     ROLE,
-    WAVES,
     Host,
     Outcome,
     Part,
@@ -52,6 +51,7 @@ GATE, PORTS, DRAIN, END = (
         "Let other deployments go on",
     )
 )
+PLAN, UP, FINISH = (Task(name, ROLE) for name in ("Look, plan and begin", "Bring up", "Confirm, drain and stop"))
 OTHER = Task("Install")
 CHANGED = Outcome("ok", True, names=["web-1"])
 
@@ -94,7 +94,6 @@ def test_every_task_of_the_role_that_takes_time_is_known() -> None:
         "remove:slices",
     }
     assert parts == {*LAYERS}
-    assert f"- name: {WAVES}\n" in (TASKS / "main.yml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -111,8 +110,7 @@ def test_a_rollout_from_the_canary_to_the_recap() -> None:
     assert view.play("Look", hosts, hosts, [3], 0) == []
     assert view.play("Deploy", ["web1"], hosts, [1, 2], 0) == [], "a play without a task is not told of"
     assert texts(view.task()) == ["", "Deploy: 3 hosts in 2 batches", "batch 1 of 2 (canary): web1"]
-    view.wave(["web1"])
-    view.wave(["web1"])
+    do(view, "web1", PLAN, Outcome("ok", waves=2))
     assert do(view, "web1", GATE, CHANGED) == ["web1: wave 1 of 2: start and gate: web-1"]
     assert do(view, "web1", PORTS, CHANGED) == ["web1: wave 1 of 2: cut over: web-1"]
     assert do(view, "web1", GATE, Outcome("ok")) == []
@@ -151,13 +149,9 @@ def test_a_rollout_from_the_canary_to_the_recap() -> None:
     assert recap[4].style == BAD
 
 
-UP, FINISH = Task("Bring up", ROLE), Task("Confirm, drain and stop", ROLE)
-
-
 def test_what_layers_did_in_one_task_is_told_of_each() -> None:
     view = begun("web1")
-    view.wave(["web1"])
-    view.wave(["web1"])
+    do(view, "web1", PLAN, Outcome("ok", waves=2))
     parts = [Part("slices", ["web/1"]), Part("rootfs"), Part("services", ["web-1"]), Part("portmaps", ["web"])]
     assert do(view, "web1", UP, Outcome("ok", True, parts=parts)) == [
         "web1: wave 1 of 2: prepare slices: web/1",
@@ -170,6 +164,26 @@ def test_what_layers_did_in_one_task_is_told_of_each() -> None:
     assert do(view, "web1", UP, lost) == [
         "web1: wave 2 of 2: start and gate: web-3",
         "web1: wave 2 of 2: start and gate: failed: service web-2: it ended",
+    ]
+
+
+def test_the_first_wave_may_begin_with_the_plan() -> None:
+    view = begun("web1")
+    first = Outcome("ok", True, parts=[Part("services", ["web-1"])], waves=2, begun=True)
+    assert do(view, "web1", PLAN, first) == ["web1: wave 1 of 2: start and gate: web-1"]
+    assert do(view, "web1", UP, Outcome("skipped")) == []
+    ended = Outcome("ok", True, parts=[Part("ended", ["web-0"])])
+    assert do(view, "web1", FINISH, ended) == ["web1: wave 1 of 2: drain and stop: web-0"]
+    later = Outcome("ok", True, parts=[Part("services", ["db-1"])])
+    assert do(view, "web1", UP, later) == ["web1: wave 2 of 2: start and gate: db-1"]
+
+    view = begun("web1")
+    failed = Outcome(
+        "failed", reason="no answer", parts=[Part("services", ["web-1"])], at="portmaps", waves=2, begun=True
+    )
+    assert do(view, "web1", PLAN, failed) == [
+        "web1: wave 1 of 2: start and gate: web-1",
+        "web1: wave 1 of 2: cut over: failed: no answer",
     ]
 
 
@@ -206,9 +220,8 @@ def test_hosts_of_batches_that_did_not_begin() -> None:
 
 def test_the_failure_of_a_check_beforehand_is_told() -> None:
     view = begun("a")
-    check = GATE._replace(name="Look and plan")
-    assert do(view, "a", check, Outcome("failed", reason="no such image")) == [
-        "a: look and plan: failed: no such image"
+    assert do(view, "a", PLAN, Outcome("failed", reason="no such image")) == [
+        "a: look, plan and begin: failed: no such image"
     ]
     assert view.hosts["a"].wave == 0
 
