@@ -6,20 +6,12 @@
 
 from __future__ import annotations
 
+from .._capabilities import CAPABILITIES
 from .model import FAIL, NOT_APPLICABLE, PASS, WARN, Subject, Verdict, listed, verdict
 
-_NAMES = """
-chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service
-net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin
-sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override
-mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore
-"""
 _USUAL_NAMES = """
 chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write setfcap
 """
-
-CAPABILITIES = tuple(_NAMES.split())
-"""Names by their numbers (linux/capability.h)."""
 
 USUAL = frozenset(_USUAL_NAMES.split())
 """What containers have elsewhere unless told otherwise; within a user namespace it reaches nothing of the host."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .._host.files import WriteFile
 from .._host.sysctl import WriteSysctl
 from .._plan import Change, Step
-from . import render
+from . import bootfiles
 from .spec import BridgeSpec
 from .state import FORWARDING, HOST_MEMORY, HOST_SYSCTLS, World, memory_text
 
@@ -101,7 +101,7 @@ def settings(world: World, bridges: t.Mapping[str, BridgeSpec]) -> Settings:
         if found != value and found is not None:
             changes.append(Change(key.replace("/", "."), found, value))
     # The remembered values are written before anything is switched on, and forgotten after it was given back.
-    files = {HOST_SYSCTLS: render.sysctl_file(wanted)}
+    files = {HOST_SYSCTLS: bootfiles.sysctl_file(wanted)}
     if memory:
         text = memory_text(memory, kept)
         files[HOST_MEMORY] = text

@@ -20,7 +20,7 @@ from .._host.records import DropRecord, Record, SaveRecord
 from .._host.sysctl import WriteSysctl
 from .._names import LINK_GROUP
 from .._plan import Change, Plan, Step, TaskPlan, compare
-from . import hostwide, render, routes, routing
+from . import bootfiles, hostwide, render, routes, routing
 from .apply import RequireTools
 from .check import BridgeError, check
 from .spec import BridgeSpec, from_record
@@ -172,8 +172,8 @@ def _policy(spec: BridgeSpec) -> dict[str, t.Any]:
 
 def _files(spec: BridgeSpec, world: World) -> dict[str, str]:
     return {
-        f"{FOLDER}/{spec.name}.ip": render.ip_batch(spec, bridge_mac(spec, world.machine), _mtu(spec, world)),
-        f"{FOLDER}/{spec.name}.sysctl": render.sysctl_file(own_sysctls(spec, world.six)),
+        f"{FOLDER}/{spec.name}.ip": bootfiles.ip_batch(spec, bridge_mac(spec, world.machine), _mtu(spec, world)),
+        f"{FOLDER}/{spec.name}.sysctl": bootfiles.sysctl_file(own_sysctls(spec, world.six)),
     }
 
 
@@ -303,7 +303,7 @@ def _shared(
     """What is done once for all bridges: boot files, the table in one transaction, settings of the host."""
     text = render.table_text(bridges.values(), world.others)
     macs = [(bridge, bridge_mac(bridge, world.machine)) for bridge in bridges.values()]
-    files = {TABLE_FILE: text, SCRIPT: render.boot_script(macs, FOLDER, TABLE_FILE), **settings.files}
+    files = {TABLE_FILE: text, SCRIPT: bootfiles.boot_script(macs, FOLDER, TABLE_FILE), **settings.files}
     steps, changes = _managers(world, bridges)
     if bridges:
         stale = {path: content for path, content in files.items() if world.files.get(path) != content}

@@ -25,6 +25,7 @@ from .netoptions import HOSTNAME, parse_networks
 from .options import OPTIONS
 from .ordering import parse_names
 from .paths import needed, parse_paths
+from .privileges import parse_capabilities, parse_rlimits
 from .process import check_environment, parse_groups, parse_oom_score_adj, parse_umask
 from .secret_options import parse_secrets
 from .spec import BindMount, Dns, Gate, Restart, ServiceSpec, Tmpfs, VolumeMount
@@ -32,22 +33,6 @@ from .stops import parse_drain, parse_keep_running, parse_reload, parse_signal, 
 from .timezone import parse_timezone
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-_CAPABILITY_NAMES = """
-AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID
-IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW
-PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
-SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
-"""
-_RLIMIT_NAMES = """
-AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK
-"""
-
-CAPABILITIES = frozenset("CAP_" + name for name in _CAPABILITY_NAMES.split())
-"""capabilities(7), Linux 6.1."""
-
-RLIMITS = frozenset("RLIMIT_" + name for name in _RLIMIT_NAMES.split())
-"""getrlimit(2)."""
 
 SYSCTLS = tuple(begin for begin, _kind in OWNED)
 """Settings that belong to namespaces which a service has of its own (namespaces(7))."""
@@ -135,39 +120,6 @@ def _mounts(
         if targets.count(target) > 1:
             raise InvalidOption(f"{name}: mounts: {target} is the target of more than one mount")
     return tuple(binds), tuple(volumes), tuple(memory)
-
-
-def _capabilities(given: t.Sequence[str], name: str) -> tuple[str, ...]:
-    found = set()
-    for item in given:
-        full = item.upper() if item.upper().startswith("CAP_") else "CAP_" + item.upper()
-        if full not in CAPABILITIES:
-            raise InvalidOption(f"{name}: capabilities: {item!r} is none (capabilities(7))")
-        found.add(full)
-    return tuple(sorted(found))
-
-
-def _limit(text: str, option: str) -> int:
-    if text in ("unlimited", "infinity", "-1"):
-        return 2**64 - 1
-    if not text.isdigit():
-        raise InvalidOption(f"{option}: {text!r} is neither a number nor unlimited")
-    return int(text)
-
-
-def _rlimits(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, int, int], ...]:
-    found = []
-    for key, value in sorted(given.items()):
-        option = f"{name}: rlimits: {key}"
-        full = key.upper() if key.upper().startswith("RLIMIT_") else "RLIMIT_" + key.upper()
-        if full not in RLIMITS:
-            raise InvalidOption(f"{option}: no such limit (getrlimit(2))")
-        soft, _colon, hard = str(value).partition(":")
-        low, high = _limit(soft, option), _limit(hard or soft, option)
-        if low > high:
-            raise InvalidOption(f"{option}: the soft limit is above the hard one")
-        found.append((full, low, high))
-    return tuple(found)
 
 
 def _sysctls(given: t.Mapping[str, t.Any], name: str) -> tuple[tuple[str, str], ...]:
@@ -377,13 +329,13 @@ def parse(options: t.Mapping[str, t.Any]) -> ServiceSpec:
         devices=devices,
         secrets=secrets,
         offered=offered,
-        capabilities=_capabilities(options["capabilities"], name),
+        capabilities=parse_capabilities(options["capabilities"], name),
         seccomp=seccomp,
         masked_paths=parse_paths(options.get("masked_paths") or (), name, "masked_paths", _absolute, seen),
         readonly_paths=parse_paths(options.get("readonly_paths") or (), name, "readonly_paths", _absolute),
         apparmor_profile=parse_profile(options.get("apparmor_profile"), name),
         selinux_label=parse_label(options.get("selinux_label"), name),
-        rlimits=_rlimits(options["rlimits"], name),
+        rlimits=parse_rlimits(options["rlimits"], name),
         sysctls=_sysctls(options["sysctls"], name),
         dns=_dns(options.get("dns"), name),
         extra_hosts=_extra_hosts(options["extra_hosts"], name),

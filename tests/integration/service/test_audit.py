@@ -13,7 +13,7 @@ import typing as t
 from services import Host
 from world import HOST4, World
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._audit.process import CAPABILITIES
+from ansible_collections.daemonless.isolation.plugins.module_utils._capabilities import CAPABILITIES
 
 Found = t.Dict[str, t.Dict[str, t.Any]]
 

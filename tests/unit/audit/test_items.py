@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.daemonless.isolation.plugins.module_utils._audit.items import ITEMS, counts, judge
 from ansible_collections.daemonless.isolation.plugins.module_utils._audit.model import Subject
 from ansible_collections.daemonless.isolation.plugins.module_utils._audit.network import ports
-from ansible_collections.daemonless.isolation.plugins.module_utils._audit.process import CAPABILITIES, names
+from ansible_collections.daemonless.isolation.plugins.module_utils._audit.process import names
+from ansible_collections.daemonless.isolation.plugins.module_utils._capabilities import CAPABILITIES
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.evidence import (
     Evidence,
     Found,

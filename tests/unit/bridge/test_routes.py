@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import render, routes, routing, spec
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import bootfiles, routes, routing, spec
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.plan import plan_task
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.state import Link, Route, World
@@ -179,5 +179,5 @@ def test_overlap_with_another_bridge() -> None:
 
 def test_the_boot_file_is_read_by_one_ip() -> None:
     """`ip -batch` without a family takes both."""
-    lines = render.ip_batch(ISO0, "02:00:00:00:00:01", 1500).splitlines()
+    lines = bootfiles.ip_batch(ISO0, "02:00:00:00:00:01", 1500).splitlines()
     assert lines[-2:] == [routes.command("replace", way, "iso0") for way in (WAY4, WAY6)]

@@ -11,7 +11,7 @@ import pathlib
 
 import pytest
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import render
+from ansible_collections.daemonless.isolation.plugins.module_utils._bridge import bootfiles, render
 from ansible_collections.daemonless.isolation.plugins.module_utils._bridge.spec import BridgeSpec
 
 GOLDEN = pathlib.Path(__file__).with_name("golden")
@@ -85,11 +85,13 @@ def test_listing() -> None:
 def test_boot_files() -> None:
     way = "192.0.2.0/24 via 10.88.0.17"
     bridge = BridgeSpec("iso0", ISO0.addresses, stp=True, ports=("eth1",), routes=(way,))
-    batch = render.ip_batch(bridge, "02:00:00:00:00:01", 1400).splitlines()
+    batch = bootfiles.ip_batch(bridge, "02:00:00:00:00:01", 1400).splitlines()
     assert "link set dev iso0 address 02:00:00:00:00:01" in batch
     assert "address replace fd88::1/64 dev iso0 nodad" in batch
     assert batch[-2:] == ["link set dev iso0 up", f"route replace {way} dev iso0 proto 105"]
-    script = render.boot_script([(bridge, "02:00:00:00:00:01")], "/etc/isolation/bridge.d", "/etc/isolation/bridge.nft")
+    script = bootfiles.boot_script(
+        [(bridge, "02:00:00:00:00:01")], "/etc/isolation/bridge.d", "/etc/isolation/bridge.nft"
+    )
     lines = script.splitlines()
     assert lines.index("nft -f /etc/isolation/bridge.nft") < lines.index(
         "[ -e /sys/class/net/iso0 ] || ip link add name iso0 address 02:00:00:00:00:01 type bridge"
