@@ -50,7 +50,7 @@ http.server.ThreadingHTTPServer(("", 3000), Handler).serve_forever()
 """
 COMMAND = ["/usr/bin/python3", "-c", APP]
 
-CLIENTS = REPOSITORY / "tests" / "integration" / "playbooks" / "load.py"
+CLIENTS = REPOSITORY / "tests" / "integration" / "load.py"
 """Those of the integration tests."""
 
 _PATIENCE = 60.0

@@ -13,6 +13,7 @@ import typing as t
 
 import pytest
 import yaml
+from releases import APP, LOAD
 from stage import DEMO, Site
 from world import REPOSITORY, World
 
@@ -47,3 +48,30 @@ def demo_variables(root_filesystem: pathlib.Path) -> dict[str, t.Any]:
 def site(world: World, tmp_path: pathlib.Path, demo_variables: dict[str, t.Any]) -> Site:
     """A clean host that the demo can be deployed to."""
     return Site(world, tmp_path, copy.deepcopy(demo_variables))
+
+
+@pytest.fixture
+def web(site: Site) -> Site:
+    """A site whose service tells its release, and a sibling that asks it by its name."""
+    service = site.service
+    service["name"] = "web"
+    service["environment"] = {"RELEASE": "1"}
+    service["rootfs"]["files"][0]["content"] = APP
+    service["resources"] = {"memory_max": "128M", "pids_max": 64}
+    service["health"] = {"http": {"port": 3000, "path": "/health"}}
+    sibling = {
+        **service,
+        "name": "sibling",
+        "environment": {},
+        "ports": [],
+        "rootfs": {**service["rootfs"], "files": [{"path": "/srv/load.py", "content": LOAD}]},
+        "command": ["/usr/bin/python3", "-c", "import time; time.sleep(100000)"],
+        "health": None,
+    }
+    site.variables["isolation_services"].append(sibling)
+    site.variables["isolation_rollout"] = {
+        "min_healthy_time": "200ms",
+        "healthy_deadline": "20s",
+        "drain_timeout": "3s",
+    }
+    return site

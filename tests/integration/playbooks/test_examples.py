@@ -15,6 +15,7 @@ import subprocess
 import typing as t
 
 import yaml
+from releases import load, stop
 from stage import Site
 from world import HOST4, REPOSITORY, World, difference
 
@@ -34,7 +35,6 @@ else:
 runpy.run_path("/srv/app.py", run_name="__main__")
 """
 """A program of which two can run, and no third."""
-LOAD = pathlib.Path(__file__).with_name("load.py").read_text(encoding="utf-8")
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "daemonless-isolation/rootfs"
 
 
@@ -173,8 +173,7 @@ def test_replicas_behind_one_port(world: World, tmp_path: pathlib.Path) -> None:
     assert ask(site, 9) == first, "each of them is asked"
     assert "no drift" in site.play("status").stdout
 
-    pipes: dict[str, t.Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    client = world.popen(["/usr/bin/python3", "-c", LOAD, f"http://{HOST4}:8081/"], ns="client", **pipes)
+    client = load(site, f"http://{HOST4}:8081/")
     service["environment"] = {"NEW": "release"}
     site.changed("deploy")
     second = addresses(site)
@@ -193,8 +192,7 @@ def test_replicas_behind_one_port(world: World, tmp_path: pathlib.Path) -> None:
     assert "no seat is left" in failed.stdout, failed.stdout
     assert addresses(site) == first
     world.sh("rm -r /run/seats")
-    output, _errors = client.communicate("", timeout=30)
-    for name, count in json.loads(output).items():
+    for name, count in stop(client).items():
         assert (count["refused"], count["lost"]) == (0, 0), (name, count)
         assert count["answered"] > 20
 

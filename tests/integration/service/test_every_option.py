@@ -555,7 +555,7 @@ def test_every_option_has_a_row() -> None:
     tried = {key for one in ROWS.values() for key in (*one.first, *one.second)}
     tried |= {key for given in NO_CHANGE.values() for key in given}
     elsewhere = {"name", "id_base", "runtime", "purge_volumes", "expect", "secret_values", "drain", "keep_running"}
-    elsewhere |= {"beside"}  # playbooks/test_rollouts.py: it takes another instance
+    elsewhere |= {"beside"}  # playbooks/test_rollout*.py: it takes another instance
     elsewhere |= {"apparmor_profile", "selinux_label"}  # test_labels.py: what a host has without them is a refusal
     every = set(yaml.safe_load(namespaced_service.DOCUMENTATION)["options"])
     assert every - tried - elsewhere == set()
