@@ -247,6 +247,8 @@ def _plan_absent(spec: ServiceSpec, world: World, project: str, purge: Claim) ->
     handle = recorded_handle(record, world)
     draining = plan_drain(spec, instance, handle, world)
     prepare: list[Step] = [*draining.steps]
+    if instance.running is not None:  # ahead of its removal, since many can end at the same time
+        prepare.append(apply.Stop(handle, waits=True))
     if world.systemd and systemd.unit_file(unit_name(spec.name)) in instance.files:
         prepare.append(systemd.Systemctl("disable", (unit_name(spec.name),), ("--now",)))
         prepare.append(RemoveFile(systemd.unit_file(unit_name(spec.name))))

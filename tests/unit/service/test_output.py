@@ -88,5 +88,5 @@ def test_it_is_there_before_a_running_one_stops_for_it() -> None:
 
 def test_it_goes_with_the_service() -> None:
     gone = one(spec("web-1", service="web", state="absent"), host(standard_output="pipe"))
-    assert kinds(gone.prepare) == ["Systemctl", "RemoveFile", "Dismiss", "RemoveFile", "RemoveFile"]
+    assert kinds(gone.prepare) == ["Stop", "Systemctl", "RemoveFile", "Dismiss", "RemoveFile", "RemoveFile"]
     assert "Dismiss" not in kinds(one(spec("web-1", service="web", state="absent"), host()).prepare)

@@ -19,7 +19,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._host.files i
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.health import Settle
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.oci import Runtime
 from ansible_collections.daemonless.isolation.plugins.module_utils._host.records import Record, SaveRecord
-from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD, Systemctl
+from ansible_collections.daemonless.isolation.plugins.module_utils._host.systemd import DAEMON_RELOAD
 from ansible_collections.daemonless.isolation.plugins.module_utils._plan import Plan
 from ansible_collections.daemonless.isolation.plugins.module_utils._rootfs.state import RootfsView
 from ansible_collections.daemonless.isolation.plugins.module_utils._service import supervise
@@ -28,6 +28,7 @@ from ansible_collections.daemonless.isolation.plugins.module_utils._service.appl
     Look,
     Refuse,
     Start,
+    Stop,
     Supervise,
 )
 from ansible_collections.daemonless.isolation.plugins.module_utils._service.desired import digest
@@ -319,7 +320,9 @@ def test_under_systemd() -> None:
     )
     assert "cgroupsPath" not in config.text
     gone = one(spec(state="absent"), settled(asked, systemd=True, watched=()))
-    assert isinstance(gone.prepare[0], Systemctl)
+    assert kinds(gone.prepare) == ["Stop", "Systemctl", "RemoveFile"]
+    assert isinstance(gone.prepare[0], Stop)
+    assert gone.prepare[0].waits, "many end at the same time"
     with pytest.raises(IsolationError, match="runc makes control groups"):
         one(spec(runtime="runc"), bare("web", systemd=True))
 
