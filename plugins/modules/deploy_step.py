@@ -25,8 +25,9 @@ options:
         don't keep others from coming into service. If ports can't be led there, or don't answer then, they lead back, and what was started beside what
         serves is stopped.
       - V(finish) confirms where ports lead since then, stops earlier instances once nobody is connected with them, and removes what is no longer kept.
+      - V(remove) takes back all that the project has on the host, by the host's own records.
     type: str
-    choices: [look, plan, bring_up, finish]
+    choices: [look, plan, bring_up, finish, remove]
     required: true
   project:
     description: The project that owns what is deployed.
@@ -100,6 +101,14 @@ options:
     description: "For V(finish): let other deployments go on once all of it is done."
     type: bool
     default: false
+  purge_volumes:
+    description: "For V(remove): delete named volumes, too, with all that is in them."
+    type: bool
+    default: false
+  prune_images:
+    description: "For V(remove): remove images that nothing refers to any more, as O(daemonless.isolation.rootfs_prepare#module:prune_images) does."
+    type: bool
+    default: false
 attributes:
   action:
     support: full
@@ -110,7 +119,9 @@ attributes:
   check_mode:
     support: partial
     description: Can run in C(check_mode).
-    details: V(bring_up) and V(finish) are left out in it, and no lease is taken. V(plan) tells what they would change, and does not proceed.
+    details:
+      - V(bring_up) and V(finish) are left out in it, and no lease is taken. V(plan) tells what they would change, and does not proceed.
+      - V(remove) tells what it would remove.
   diff_mode:
     support: full
     description: Returns what every layer has changed or would change, as a line for each option or mapping.
@@ -143,12 +154,16 @@ EXAMPLES = r"""
     remove: "{{ ahead.plan.remove }}"
     lease: {}
     release: true
+
+- name: Take all of it back
+  daemonless.isolation.deploy_step:
+    step: remove
 """
 
 RETURN = r"""
 layers:
   description: What was done, by layer, in its order. Each has C(changed) and the C(results) of its module.
-  returned: with V(bring_up), V(finish) and O(proceed)
+  returned: with V(bring_up), V(finish), V(remove) and O(proceed)
   type: dict
 up:
   description: RV(going), RV(more) and RV(lost) of the first wave.

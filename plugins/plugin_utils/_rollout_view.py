@@ -26,9 +26,12 @@ LAYERS = {
     "returns": "return",
     "confirm": "confirm",
     "ended": "drain and stop",
+    "remove:portmaps": "close ports",
     "remove:services": "remove instances",
+    "remove:volumes": "purge volumes",
     "remove:rootfs": "remove root file systems",
     "remove:slices": "remove slices",
+    "remove:bridges": "remove bridges",
 }
 """What layers do in a task that is of all of them."""
 

@@ -18,7 +18,7 @@ from .layers import BELOW, layer_of
 
 Answer = t.Dict[str, t.Any]
 
-_REMOVED = ("services", "rootfs", "slices")
+REMOVED = ("portmaps", "services", "volumes", "rootfs", "slices", "bridges")
 """In the order in which they can go."""
 
 _UNTOLD = frozenset({"confirm"})
@@ -27,12 +27,13 @@ _UNTOLD = frozenset({"confirm"})
 
 class Work:
     """What has been done so far, by part of the plan, and of what is removed by `remove:` and its part. `at` is the last one.
+    With `check` it is foreseen only.
 
     `guard` is called before each change: who has called this may be dead, and another deployment at work in its place.
     """
 
-    def __init__(self, project: str, hide: Hide, guard: Guard | None) -> None:
-        self._project, self._hide, self._guard = project, hide, guard
+    def __init__(self, project: str, hide: Hide, guard: Guard | None, check: bool = False) -> None:
+        self._project, self._hide, self._guard, self._check = project, hide, guard, check
         self._done: dict[str, Done] = {}
         self.at = ""
 
@@ -45,7 +46,9 @@ class Work:
             return Done()
         self.at = name
         layer = layer_of(name.partition(":")[2] or name)
-        self._done[name] = carry_out(layer, elements, False, self._hide, self._guard, project=self._project, **given)
+        self._done[name] = carry_out(
+            layer, elements, self._check, self._hide, self._guard, project=self._project, **given
+        )
         return self._done[name]
 
     def do(self, name: str, elements: t.Sequence[t.Any], **given: t.Any) -> Done:
@@ -105,5 +108,13 @@ def finish(work: Work, going: str | None, remove: t.Mapping[str, t.Any]) -> None
     left = unpacked(going) if going else {}
     work.do("confirm", left.get("portmaps") or [])
     work.do("ended", left.get("ended") or [])
-    for name in _REMOVED:
+    take_back(work, remove)
+
+
+def take_back(work: Work, remove: t.Mapping[str, t.Any]) -> None:
+    """Remove elements, by layer.
+
+    :raises IsolationError: something of it can't be.
+    """
+    for name in REMOVED:
         work.do(f"remove:{name}", remove.get(name) or [])

@@ -38,17 +38,25 @@ _NAMED = ("rootfs", "slices")
 """Subsets of which a plan is made of names and projects, which are known without a look at the things themselves."""
 
 
+def see(subsets: t.Iterable[str], project: str) -> dict[str, t.Any]:
+    """What host_info tells of a project.
+
+    :raises IsolationError: something could not be seen.
+    """
+    found, unseen = gather(subsets, project)
+    if unseen:
+        raise IsolationError(f"deploy_step: {unseen[0]['subset']}: {unseen[0]['reason']}")
+    return found
+
+
 def look(project: str) -> dict[str, t.Any]:
     """What a host has of a project.
 
     :raises IsolationError: something could not be seen.
     """
-    all_of_it, unseen = gather(SEEN, project)
-    if unseen:
-        raise IsolationError(f"deploy_step: {unseen[0]['subset']}: {unseen[0]['reason']}")
     found: dict[str, t.Any] = {
         subset: [{key: value for key, value in entry.items() if key in SEEN[subset]} for entry in entries]
-        for subset, entries in all_of_it.items()
+        for subset, entries in see(SEEN, project).items()
     }
     for layer, subset in LAYERS.items():
         if subset in _NAMED:

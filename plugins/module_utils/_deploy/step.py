@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 _LEASE = {key: rule for key, rule in _lease.OPTIONS.items() if key != "state"}
 
 OPTIONS: dict[str, t.Any] = {
-    "step": {"type": "str", "choices": ["look", "plan", "bring_up", "finish"], "required": True},
+    "step": {"type": "str", "choices": ["look", "plan", "bring_up", "finish", "remove"], "required": True},
     "project": {"type": "str", "default": "default"},
     "declared": {"type": "dict"},
     "proceed": {"type": "bool", "default": False},
@@ -45,6 +45,8 @@ OPTIONS: dict[str, t.Any] = {
     "confirm_timeout": {"type": "str"},
     "lease": {"type": "dict", "options": _LEASE},
     "release": {"type": "bool", "default": False},
+    "purge_volumes": {"type": "bool", "default": False},
+    "prune_images": {"type": "bool", "default": False},
 }
 
 Answer = t.Dict[str, t.Any]
@@ -101,19 +103,13 @@ def _proceed(module: AnsibleModule, answer: Answer, waves: t.Sequence[Answer]) -
         )
 
 
-def _renew(module: AnsibleModule, answer: Answer) -> None:
-    if module.params["lease"] is not None:
-        _lease.renew(module.params["lease"])
-        answer["leased"] = True
-
-
 @contextlib.contextmanager
 def _work(module: AnsibleModule, answer: Answer) -> t.Iterator[Work]:
     """Change layers, as long as the lease is ours if we have taken it; tell what was done, and where it failed."""
     from .doing import Work
 
     guard = functools.partial(_host_lease.check, module.params["lease"]["holder"]) if answer["leased"] else None
-    work = Work(module.params["project"], module.no_log_values.update, guard)
+    work = Work(module.params["project"], module.no_log_values.update, guard, module.check_mode)
     try:
         yield work
     except (IsolationError, OSError):
@@ -142,6 +138,35 @@ def _finish(module: AnsibleModule, answer: Answer) -> None:
         if params["release"] and answer["leased"]:
             _host_lease.release(params["lease"]["holder"])
             answer["released"] = True
+
+
+def _remove(module: AnsibleModule, answer: Answer) -> None:
+    from .._rollout.removal import removal
+    from .doing import REMOVED, take_back
+    from .looking import see
+
+    params = module.params
+    found = removal(see(REMOVED, params["project"]))
+    if not params["purge_volumes"]:
+        del found["volumes"]
+    for element in found["rootfs"]:
+        element["prune_images"] = params["prune_images"]
+    with _work(module, answer) as work:
+        take_back(work, found)
+
+
+def _change(module: AnsibleModule, answer: Answer) -> None:
+    """Do a step that changes layers."""
+    params = module.params
+    if params["lease"] is not None:
+        _lease.renew(params["lease"])
+        answer["leased"] = True
+    if params["step"] == "bring_up":
+        answer.update(_bring_up(module, answer, params["wave"], params["secret_values"], params["confirm_timeout"]))
+    elif params["step"] == "finish":
+        _finish(module, answer)
+    else:
+        _remove(module, answer)
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:
@@ -174,13 +199,8 @@ def run_step() -> None:
             answer["info"] = packed(look(project))
         elif step == "plan":
             _plan(module, answer)
-        elif step == "bring_up":
-            _renew(module, answer)
-            params = module.params
-            answer.update(_bring_up(module, answer, params["wave"], params["secret_values"], params["confirm_timeout"]))
         else:
-            _renew(module, answer)
-            _finish(module, answer)
+            _change(module, answer)
     except _lease.Held as held:
         answer.update(failed=True, msg=f"deploy_step: {held}", held_by=held.holder)
     except (IsolationError, OSError) as error:

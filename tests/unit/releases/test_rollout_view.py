@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.daemonless.isolation.plugins.module_utils._deploy import layers
+from ansible_collections.daemonless.isolation.plugins.module_utils._deploy import doing, layers
 from ansible_collections.daemonless.isolation.plugins.plugin_utils._rollout_screen import (
     BAD,
     Line,
@@ -89,9 +89,7 @@ def test_every_task_of_the_role_that_takes_time_is_known() -> None:
     parts = {
         *re.findall(r'work\.\w+\("(\w+)"', DOING),
         *layers.BELOW,
-        "remove:services",
-        "remove:rootfs",
-        "remove:slices",
+        *(f"remove:{name}" for name in doing.REMOVED),
     }
     assert parts == {*LAYERS}
 
