@@ -13,11 +13,11 @@ import time
 import typing as t
 
 import yaml
+from releases import APP, LOAD
 from world import HOST4, World
 
 from ..common.engines import NAME, Engine
 from ..common.figures import Figure
-from ..common.report import REPOSITORY
 from ..converge.engines import MODULES
 from ..converge.ours import DEPLOY, TEARDOWN
 from ..converge.plays import Controller
@@ -25,33 +25,7 @@ from .figures import Row
 
 PORT, HOST_PORT = 3000, 8080
 
-APP = """
-import http.server, os, signal, time
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path == "/slow":
-            time.sleep(0.2)
-        text = os.environ["RELEASE"].encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *ignored):
-        pass
-
-# As the first process of a container it would not be ended by the signal otherwise.
-signal.signal(signal.SIGTERM, lambda *ignored: os._exit(0))
-http.server.ThreadingHTTPServer.request_queue_size = 128
-http.server.ThreadingHTTPServer(("", 3000), Handler).serve_forever()
-"""
 COMMAND = ["/usr/bin/python3", "-c", APP]
-
-CLIENTS = REPOSITORY / "tests" / "integration" / "load.py"
-"""Those of the integration tests."""
 
 _PATIENCE = 60.0
 
@@ -103,8 +77,7 @@ class Load:
         url = f"http://{HOST4}:{HOST_PORT}/"
         self._wait(world, url)
         pipes: dict[str, t.Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        program = CLIENTS.read_text(encoding="utf-8")
-        self._process = world.popen(["/usr/bin/python3", "-c", program, url], ns="client", **pipes)
+        self._process = world.popen(["/usr/bin/python3", "-c", LOAD, url], ns="client", **pipes)
 
     @staticmethod
     def _wait(world: World, url: str) -> None:

@@ -16,7 +16,7 @@ from stage import Site
 LOAD = pathlib.Path(__file__).with_name("load.py").read_text(encoding="utf-8")
 
 APP = """
-import http.server, os, time
+import http.server, os, signal, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -41,6 +41,8 @@ server = http.server.ThreadingHTTPServer(("", 3000), Handler)
 if os.environ.get("DIES"):
     import threading
     threading.Timer(float(os.environ["DIES"]), lambda: os._exit(3)).start()
+# As the first process of a container without an init it would not be ended by the signal otherwise.
+signal.signal(signal.SIGTERM, lambda *ignored: os._exit(0))
 server.serve_forever()
 """
 
