@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils import _targets
 from ..module_utils._errors import IsolationError
-from ..module_utils._rollout import planning, releases, removal, secrets
+from ..module_utils._rollout import planning, releases, secrets
 from ..plugin_utils import _batches
 
 
@@ -43,7 +43,6 @@ class FilterModule:
             planning.together,
             planning.ended,
             _targets.portmaps,
-            removal.removal,
             secrets.secret_values,
         )
         return {function.__name__: _as_filter(function) for function in functions}

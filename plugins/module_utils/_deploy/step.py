@@ -141,12 +141,12 @@ def _finish(module: AnsibleModule, answer: Answer) -> None:
 
 
 def _remove(module: AnsibleModule, answer: Answer) -> None:
-    from .._rollout.removal import removal
+    from .._rollout.removal import of_everything
     from .doing import REMOVED, take_back
     from .looking import see
 
     params = module.params
-    found = removal(see(REMOVED, params["project"]))
+    found = of_everything(see(REMOVED, params["project"]))
     if not params["purge_volumes"]:
         del found["volumes"]
     for element in found["rootfs"]:

@@ -71,7 +71,7 @@ def of_instances(entries: t.Sequence[Data]) -> Data:
     }
 
 
-def removal(info: Data) -> Data:
+def of_everything(info: Data) -> Data:
     """What takes back all that host_info told of, by layer: the elements of each module, innermost slices first."""
     kinds = ("portmaps", "services", "rootfs", "slices", "bridges")
     names = {

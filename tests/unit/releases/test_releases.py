@@ -282,11 +282,11 @@ def test_planning_leaves_its_input_alone() -> None:
 
 def test_removal_takes_inner_slices_first() -> None:
     info = {"slices": [{"name": "web"}, {"name": "web/b"}, {"name": "api"}], "bridges": [{"name": "iso0"}]}
-    found = removal.removal(info)
+    found = removal.of_everything(info)
     assert [entry["name"] for entry in found["slices"]] == ["web/b", "api", "web"]
     assert found["bridges"] == [{"name": "iso0", "state": "absent"}]
 
 
 def test_removal_purges_volumes_by_name() -> None:
-    found = removal.removal({"volumes": [{"name": "web-data"}]})
+    found = removal.of_everything({"volumes": [{"name": "web-data"}]})
     assert found["volumes"] == [{"name": "web-data", "state": "absent", "purge_volumes": ["web-data"]}]
