@@ -52,7 +52,12 @@ class ActionModule(Archives):
         try:
             if wanted:
                 self._provide(wanted)
-            return {**self._step(arguments), **LONG}
+            if arguments.get("step") == "remove" and "lease" in arguments:
+                lease = arguments.pop("lease")
+                answer = _holders.patiently(lambda own: self._step({**arguments, "lease": own}), lease, self._tell)
+            else:
+                answer = self._step(arguments)
+            return {**answer, **LONG}
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 

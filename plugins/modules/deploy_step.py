@@ -79,6 +79,7 @@ options:
     description:
       - With V(plan), keep other deployments from the host, as M(daemonless.isolation.deploy_lease) does, if instances come or go, or a port is published for
         the first time. Not in check mode.
+      - With V(remove), keep others from the host until all of it is done.
       - With V(bring_up) and V(finish), renew the lease, and change nothing any more once it is another's, who has taken this deployment for dead.
     type: dict
     suboptions:
@@ -91,11 +92,11 @@ options:
         type: str
         default: 10m
       wait:
-        description: "For V(plan): how long to wait for the lease of another one."
+        description: "For V(plan) and V(remove): how long to wait for the lease of another one."
         type: str
         default: 30m
       displaces:
-        description: "For V(plan): a holder that is known to be gone, whose lease is taken over."
+        description: "For V(plan) and V(remove): a holder that is known to be gone, whose lease is taken over."
         type: str
   release:
     description: "For V(finish): let other deployments go on once all of it is done."
@@ -203,7 +204,7 @@ leased:
   type: bool
 released:
   description: Whether they may go on.
-  returned: when O(release) was done
+  returned: when O(release) was done, and with V(remove)
   type: bool
 waited:
   description: Seconds that were waited for another deployment.

@@ -146,27 +146,35 @@ def _remove(module: AnsibleModule, answer: Answer) -> None:
     from .looking import see
 
     params = module.params
-    found = of_everything(see(REMOVED, params["project"]))
-    if not params["purge_volumes"]:
-        del found["volumes"]
-    for element in found["rootfs"]:
-        element["prune_images"] = params["prune_images"]
-    with _work(module, answer) as work:
-        take_back(work, found)
+    if params["lease"] is not None:
+        answer.update(_lease.hold(params["lease"]), leased=True)
+    try:
+        found = of_everything(see(REMOVED, params["project"]))
+        if not params["purge_volumes"]:
+            del found["volumes"]
+        for element in found["rootfs"]:
+            element["prune_images"] = params["prune_images"]
+        with _work(module, answer) as work:
+            take_back(work, found)
+    finally:
+        if answer["leased"]:
+            _host_lease.release(params["lease"]["holder"])
+            answer.update(leased=False, released=True)
 
 
 def _change(module: AnsibleModule, answer: Answer) -> None:
     """Do a step that changes layers."""
     params = module.params
+    if params["step"] == "remove":
+        _remove(module, answer)
+        return
     if params["lease"] is not None:
         _lease.renew(params["lease"])
         answer["leased"] = True
     if params["step"] == "bring_up":
         answer.update(_bring_up(module, answer, params["wave"], params["secret_values"], params["confirm_timeout"]))
-    elif params["step"] == "finish":
-        _finish(module, answer)
     else:
-        _remove(module, answer)
+        _finish(module, answer)
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:

@@ -142,6 +142,8 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
     assert other["failed"]
     assert (other["held_by"], other["leased"]) == ("a", False)
     assert "another deployment, a, has held this host" in other["msg"]
+    gone = world.module("deploy_step", step="remove", lease={**lease, "holder": "b"})
+    assert (gone["failed"], gone["held_by"]) == (True, "a"), "nobody takes back what another is at work on"
     nothing: dict[str, list[str]] = {key: [] for key in ("holds", "services", "portmaps", "ended", "returns")}
     wave = {**nothing, "slices": [{"name": "web/0123abc", "pids_max": 10}]}
     dead = world.module("deploy_step", step="bring_up", wave=wave, lease={"holder": "b"})
@@ -159,6 +161,12 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
         release=True,
     )
     assert (last["changed"], last["released"], list(last["layers"])) == (True, True, ["remove:slices"])
+    world.apply("cgroup_slice", name="web/0123abc", pids_max=10)
+    for check in (True, False):
+        gone = world.module("deploy_step", step="remove", check=check, lease={**lease, "holder": "b"})
+        assert (gone["changed"], gone["leased"], list(gone["layers"])) == (True, False, ["remove:slices"])
+    assert world.apply("host_info", gather_subset=["slices"])["slices"] == []
+    assert world.sh(f"cat {LEASE}", check=False) == ""
 
 
 def test_an_archive_on_the_controller_is_asked_for_by_its_digest(
