@@ -31,7 +31,9 @@ OURS, FLEET = "role isolation", "role isolation, over ssh"
 
 def setting(number: int, options: argparse.Namespace, own: bool) -> Setting:
     """How much to repeat. Ten containers or more take the others long enough."""
-    return Setting(1, 1 if options.quick or (number > 1 and not own) else 2)
+    if options.quick or (number > 1 and not own):
+        return Setting(1, 1)
+    return Setting(1, 5 if own else 2)
 
 
 def progress(name: str, row: Row) -> None:
