@@ -23,11 +23,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         del tmp
         arguments = dict(self._task.args)
-        host = (task_vars or {}).get("inventory_hostname", "host")
+        host = str((task_vars or {}).get("inventory_hostname", "host"))
 
         def execute(given: dict[str, t.Any]) -> dict[str, t.Any]:
             return self._execute_module(_MODULE, given, task_vars=task_vars)  # type: ignore[no-any-return]
 
         if arguments.get("state", "held") != "held":
-            return execute({"holder": _holders.deployer(), **arguments})
-        return _holders.patiently(execute, arguments, lambda line: self._display.display(f"{host}: {line}"))
+            return execute(_holders.named(arguments, host))
+        return _holders.patiently(execute, arguments, host, lambda line: self._display.display(f"{host}: {line}"))

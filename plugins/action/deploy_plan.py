@@ -64,7 +64,7 @@ class ActionModule(Step):
                 "proceed": given["proceed"],
             }
             answer = _holders.patiently(
-                lambda lease: self._step({**asked, "lease": lease}), {"wait": given["wait"]}, self._tell
+                lambda lease: self._step({**asked, "lease": lease}), {"wait": given["wait"]}, self._host, self._tell
             )
             # A module that broke off may have taken it.
             told["leased"] = answer.get("leased", True)

@@ -46,7 +46,7 @@ class ActionModule(Archives):
         self._begin(task_vars)
         arguments = _archives.plain_copy(self._task.args)
         if isinstance(arguments.get("lease"), dict):
-            arguments["lease"].setdefault("holder", _holders.deployer())
+            arguments["lease"] = _holders.named(arguments["lease"], self._host)
         wave = arguments.get("wave")
         wanted = _archives.places({"aggregate": wave.get("rootfs")}) if isinstance(wave, dict) else []
         try:
@@ -54,7 +54,9 @@ class ActionModule(Archives):
                 self._provide(wanted)
             if arguments.get("step") == "remove" and "lease" in arguments:
                 lease = arguments.pop("lease")
-                answer = _holders.patiently(lambda own: self._step({**arguments, "lease": own}), lease, self._tell)
+                answer = _holders.patiently(
+                    lambda own: self._step({**arguments, "lease": own}), lease, self._host, self._tell
+                )
             else:
                 answer = self._step(arguments)
             return {**answer, **LONG}

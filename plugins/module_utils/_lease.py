@@ -17,6 +17,7 @@ from ._units import parse_seconds
 
 OPTIONS: dict[str, t.Any] = {
     "holder": {"type": "str", "required": True},
+    "host": {"type": "str", "default": ""},
     "ttl": {"type": "str", "default": "10m"},
     "wait": {"type": "str", "default": "30m"},
     "displaces": {"type": "str"},
@@ -46,7 +47,7 @@ def hold(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         raise InvalidOption(f"ttl: {params['ttl']!r}: must be at least 1s")
     began = time.monotonic()
     while True:
-        other = lease.take(params["holder"], ttl, params["displaces"])
+        other = lease.take(params["holder"], params["host"], ttl, params["displaces"])
         waited = time.monotonic() - began
         if other is None:
             return {"waited": round(waited, 1)}
@@ -64,7 +65,15 @@ def renew(params: t.Mapping[str, t.Any]) -> None:
 
     :raises IsolationError: another deployment has it by now.
     """
-    lease.renew(params["holder"], parse_seconds(params["ttl"], "ttl"))
+    lease.renew(params["holder"], params["host"], parse_seconds(params["ttl"], "ttl"))
+
+
+def release(params: t.Mapping[str, t.Any]) -> None:
+    """Give the lease back, by the options of deploy_lease.
+
+    :raises IsolationError: the host's lock was not to be had.
+    """
+    lease.release(params["holder"], params["host"])
 
 
 def run_lease() -> None:
@@ -74,7 +83,7 @@ def run_lease() -> None:
         module.exit_json(changed=False, waited=0.0)
     try:
         if module.params["state"] == "released":
-            lease.release(module.params["holder"])
+            release(module.params)
             module.exit_json(changed=False)
         module.exit_json(changed=False, **hold(module.params))
     except Held as held:

@@ -22,6 +22,13 @@ options:
       - Filled in with the controller's boot, its process and the start of that, if it is left out.
     type: str
     required: true
+  host:
+    description:
+      - What the holder calls this machine. An inventory may have several names for one machine, as which it is deployed to at the same time. The lease is held
+        until it is released as each of those that it was taken as.
+      - Filled in with the name in the inventory, if it is left out.
+    type: str
+    default: ""
   ttl:
     description: How long the lease is held if it is neither released nor taken anew, such as V(10m).
     type: str

@@ -87,6 +87,10 @@ options:
         description: Who deploys. By default, the process of Ansible on the controller.
         type: str
         required: true
+      host:
+        description: What the holder calls this machine, as in M(daemonless.isolation.deploy_lease). By default, its name in the inventory.
+        type: str
+        default: ""
       ttl:
         description: For how long at most without a word. V(plan) takes it from the plan.
         type: str

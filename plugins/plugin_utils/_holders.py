@@ -71,9 +71,14 @@ def deployer() -> str:
     return who
 
 
-def patiently(execute: t.Callable[[Answer], Answer], lease: Answer, tell: t.Callable[[str], None]) -> Answer:
+def named(lease: Answer, host: str) -> Answer:
+    """Options of a lease with who holds it, and as which host of the inventory."""
+    return {"holder": deployer(), "host": host, **lease}
+
+
+def patiently(execute: t.Callable[[Answer], Answer], lease: Answer, host: str, tell: t.Callable[[str], None]) -> Answer:
     """Execute a module that takes the lease, by its options: from a deployment that is gone at once, from any other when that has released it."""
-    lease = {"holder": deployer(), **lease}
+    lease = named(lease, host)
     answer = execute({**lease, "wait": "0s"})
     other = answer.get("held_by")
     if not other:

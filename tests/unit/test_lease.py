@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import pathlib
@@ -47,16 +48,38 @@ def test_a_file_that_tells_of_nobody(text: str | None) -> None:
     assert parse('{"holder": "x", "until": 7}') == Lease("x", 7.0)
 
 
-def test_a_lease_that_another_has_is_not_renewed(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Where leases are kept."""
     monkeypatch.setattr(lease, "PATH", str(tmp_path / "lease.json"))
     monkeypatch.setattr(lease, "host_lock", lambda _seconds: contextlib.nullcontext())
-    with pytest.raises(lease.LeaseLost, match="other deployments have gone on with this host"):
-        lease.renew("me", 60.0)
-    assert lease.take("me", 60.0, None) is None
-    lease.renew("me", 90.0)
+    return tmp_path / "lease.json"
+
+
+def test_one_machine_that_a_deployment_knows_by_two_names(path: pathlib.Path) -> None:
+    """As one of them there is nothing to do: what is done as the other is not over by that."""
+    assert lease.take("me", "web1", 60.0, None) is None
+    assert lease.take("me", "web2", 60.0, None) is None
+    lease.release("me", "web1")
     lease.check("me")
-    assert lease.take("you", 60.0, None) == parse((tmp_path / "lease.json").read_text())
-    assert lease.take("you", 60.0, "me") is None
+    lease.renew("me", "web2", 60.0)
+    lease.release("me", "web1")
+    lease.release("you", "web2")
+    assert (parse(path.read_text()) or Lease("", 0)).hosts == ("web2",)
+    lease.release("me", "web2")
+    assert not path.exists()
+
+
+def test_a_lease_that_another_has_is_not_renewed(path: pathlib.Path) -> None:
+    with pytest.raises(lease.LeaseLost, match="other deployments have gone on with this host"):
+        lease.renew("me", "web1", 60.0)
+    assert lease.take("me", "web1", 60.0, None) is None
+    lease.renew("me", "web1", 90.0)
+    lease.check("me")
+    assert lease.take("you", "web1", 60.0, None) == parse(path.read_text())
+    assert lease.take("you", "web9", 60.0, "me") is None
+    assert parse(path.read_text()) is not None
+    assert json.loads(path.read_text())["hosts"] == ["web9"]
     with pytest.raises(lease.LeaseLost, match="another deployment, you, has gone on with this host"):
         lease.check("me")
 
@@ -126,13 +149,13 @@ def waits(held_by: str | None) -> tuple[list[dict[str, t.Any]], list[str]]:
         asked.append(lease)
         return {"held_by": held_by} if held_by and len(asked) == 1 else {"waited": 0.0}
 
-    assert _holders.patiently(execute, {"ttl": "1m", "wait": "30m"}, told.append) == {"waited": 0.0}
+    assert _holders.patiently(execute, {"ttl": "1m", "wait": "30m"}, "web1", told.append) == {"waited": 0.0}
     return asked, told
 
 
 def test_who_waits_is_told_and_who_is_gone_is_not_waited_for() -> None:
     me = _holders.holder(os.getpid())
-    first = {"holder": me, "ttl": "1m", "wait": "0s"}
+    first = {"holder": me, "host": "web1", "ttl": "1m", "wait": "0s"}
     assert waits(None) == ([first], [])
     assert waits("elsewhere") == (
         [first, {**first, "wait": "30m"}],

@@ -75,7 +75,7 @@ def _plan(module: AnsibleModule, answer: Answer) -> None:
             info = look(params["project"])
             plan = host_plan(info, declared)
     elif answer["leased"]:
-        _host_lease.release(lease["holder"])
+        _lease.release(lease)
         answer["leased"] = False
     asked = asking.asked(plan, params["archives"])
     module.no_log_values.update(asking.secrets(asked))
@@ -136,7 +136,7 @@ def _finish(module: AnsibleModule, answer: Answer) -> None:
     with _work(module, answer) as work:
         doing.finish(work, params["going"], params["remove"])
         if params["release"] and answer["leased"]:
-            _host_lease.release(params["lease"]["holder"])
+            _lease.release(params["lease"])
             answer["released"] = True
 
 
@@ -158,7 +158,7 @@ def _remove(module: AnsibleModule, answer: Answer) -> None:
             take_back(work, found)
     finally:
         if answer["leased"]:
-            _host_lease.release(params["lease"]["holder"])
+            _lease.release(params["lease"])
             answer.update(leased=False, released=True)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import typing as t
 from dataclasses import dataclass
 
 from .. import _paths
@@ -30,17 +31,21 @@ class LeaseLost(IsolationError):
 
 @dataclass(frozen=True)
 class Lease:
-    """Who holds it, and until when, in seconds of CLOCK_BOOTTIME: a clock that is set changes nothing."""
+    """Who holds it, and until when, in seconds of CLOCK_BOOTTIME: a clock that is set changes nothing.
+
+    `hosts` are the holder's names of this machine that it is at work under: an inventory may have several of one machine.
+    """
 
     holder: str
     until: float
+    hosts: tuple[str, ...] = ()
 
 
 def parse(text: str | None) -> Lease | None:
     """The lease that a file tells of; None if it tells of none."""
     try:
         found = json.loads(text or "")
-        return Lease(str(found["holder"]), float(found["until"]))
+        return Lease(str(found["holder"]), float(found["until"]), tuple(found.get("hosts", ())))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -57,26 +62,28 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _write(holder: str, ttl: float) -> None:
-    write_atomic(PATH, json.dumps({"holder": holder, "until": boottime() + ttl}) + "\n", 0o600)
+def _write(holder: str, until: float, hosts: t.Iterable[str]) -> None:
+    write_atomic(PATH, json.dumps({"holder": holder, "until": until, "hosts": sorted(hosts)}) + "\n", 0o600)
 
 
-def take(holder: str, ttl: float, displaces: str | None) -> Lease | None:
-    """Take it, or tell whose it is.
+def _prolong(kept: Lease | None, holder: str, host: str, ttl: float) -> None:
+    ours = kept if kept is not None and kept.holder == holder else Lease(holder, 0.0)
+    _write(holder, max(ours.until, boottime() + ttl), {*ours.hosts, host})
+
+
+def take(holder: str, host: str, ttl: float, displaces: str | None) -> Lease | None:
+    """Take it as a host, or tell whose it is.
 
     :raises IsolationError: the host's lock was not to be had.
     """
-
-    def look() -> Lease | None:
-        return in_the_way(parse(read_text(PATH)), holder, displaces, boottime())
-
-    other = look()
+    other = in_the_way(parse(read_text(PATH)), holder, displaces, boottime())
     if other is not None:  # it may be at work in a module, which has the lock for as long as that takes
         return other
     with host_lock(_PATIENCE):
-        other = look()
+        kept = parse(read_text(PATH))
+        other = in_the_way(kept, holder, displaces, boottime())
         if other is None:
-            _write(holder, ttl)
+            _prolong(kept, holder, host, ttl)
         return other
 
 
@@ -91,21 +98,23 @@ def check(holder: str) -> None:
         raise LeaseLost(f"{by} gone on with this host: nothing more is done by this one; deploy again")
 
 
-def renew(holder: str, ttl: float) -> None:
+def renew(holder: str, host: str, ttl: float) -> None:
     """Have it for longer.
 
     :raises IsolationError: it is another's, or the host's lock was not to be had.
     """
     with host_lock(_PATIENCE):
         check(holder)
-        _write(holder, ttl)
+        _prolong(parse(read_text(PATH)), holder, host, ttl)
 
 
-def release(holder: str) -> None:
-    """Give it back; one that another holds is left alone."""
+def release(holder: str, host: str) -> None:
+    """Give it back as a host; one that another holds, or that is still held as another host, is left."""
     with host_lock(_PATIENCE):
         kept = parse(read_text(PATH))
-        if kept is None or kept.holder == holder:
+        if kept is None or (kept.holder == holder and not {*kept.hosts} - {host}):
             remove_file(PATH)
+        elif kept.holder == holder:
+            _write(holder, kept.until, {*kept.hosts} - {host})
     if not os.path.isdir(_paths.ETC):
         remove_empty_directories(_paths.RUN, _paths.RUN)
