@@ -52,8 +52,8 @@ class ActionModule(Archives):
         try:
             if wanted:
                 self._provide(wanted)
-            if arguments.get("step") == "remove" and "lease" in arguments:
-                lease = arguments.pop("lease")
+            lease = arguments.get("lease")
+            if arguments.get("step") == "remove" and isinstance(lease, dict):
                 answer = _holders.patiently(
                     lambda own: self._step({**arguments, "lease": own}), lease, self._host, self._tell
                 )
