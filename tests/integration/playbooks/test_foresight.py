@@ -169,6 +169,20 @@ def test_who_brings_something_up_keeps_others_away(world: World, archive: pathli
     assert world.sh(f"cat {LEASE}", check=False) == ""
 
 
+def test_the_first_wave_comes_up_with_the_plan(world: World, archive: pathlib.Path) -> None:
+    """What stands below the service is made; that nothing supervises services here is told as of any service that does not come into service."""
+    web = {"name": "web", "rootfs": {"source": {"tar": {"path": str(archive)}}}, "command": ["/usr/bin/python3"]}
+    wanted = {**DECLARED, "services": {"isolation_services": [web]}}
+    clean, lease = world.snapshot(), {"holder": "a", "wait": "0s"}
+    begun = world.apply("deploy_step", step="plan", declared=wanted, lease=lease, proceed=True)
+    assert (begun["changed"], begun["leased"], begun["up"]["more"]) == (True, True, False)
+    assert "a runsvdir must watch" in begun["up"]["lost"]
+    assert [name for name, done in begun["layers"].items() if done["changed"]] == ["slices", "rootfs", "services"]
+    assert [line["after_header"].split()[0] for line in begun["diff"]] == ["slice", "rootfs", "service"]
+    world.apply("deploy_step", step="remove", lease=lease, prune_images=True)
+    assert difference(clean, world.snapshot()) == {}
+
+
 def test_an_archive_on_the_controller_is_asked_for_by_its_digest(
     site: Site, ahead: t.Callable[..., dict[str, t.Any]]
 ) -> None:
