@@ -84,8 +84,10 @@ def test_each_source_of_the_package_is_compiled_once(archive: pathlib.Path) -> N
     # The rest is Python's affair. As long as it is 2, this is worth its lines.
     assert set(plain["compiled"].values()) == {2}
     assert found["compiled"]["other.py"] == 2
-    for key in ("word", "files", "packages", "missing", "trace"):
+    for key in ("word", "files", "packages", "missing"):
         assert found[key] == plain[key]
+    # Before 3.10, frames of zipimport are in the other one too.
+    assert found["trace"].splitlines()[-3:] == plain["trace"].splitlines()[-3:]
     assert found["word"] == "not a word"
     assert "as it is written" in found["trace"].splitlines()[-2]
 
