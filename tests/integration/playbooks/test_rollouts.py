@@ -205,9 +205,18 @@ def test_ports_that_do_not_answer_lead_back(web: Site) -> None:
     assert web.get(f"http://{HOST4}:8080/") == "2"
 
 
+ALONE = """
+import fcntl, os, runpy
+fcntl.flock(os.open("/data", os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+runpy.run_path("/srv/app.py", run_name="__main__")
+"""
+"""A program of which no second one can run."""
+
+
 def test_what_has_a_volume_is_replaced_in_its_place(web: Site) -> None:
     """`recreate`: two of it never run, its service address leads to whichever does, and one that is not well gives the place back."""
     web.service.update(service_address="10.88.9.1", mounts=[{"type": "volume", "source": "data", "target": "/data"}])
+    web.service["command"] = ["/usr/bin/python3", "-u", "-c", ALONE]
     web.changed("deploy")
     (inside,) = running(web, "sibling")
     ask = ["nsenter", "-t", str(inside["pid"]), "-n", "/usr/bin/python3", "-c"]
